@@ -3,16 +3,16 @@
 from sparsecomp.errors import TargetError
 from sparsecomp.targets.aarch64 import AARCH64
 from sparsecomp.targets.base import Target
-from sparsecomp.targets.native import native, obstacle
+from sparsecomp.targets.native import detect, obstacle
 from sparsecomp.targets.riscv64 import RISCV64
 from sparsecomp.targets.x86_64 import X86_64_V3, X86_64_V4
 
-__all__ = ["Target", "available", "native", "obstacle", "resolve"]
+__all__ = ["Target", "available", "detect", "obstacle", "resolve"]
 
 
 def available() -> tuple[Target, ...]:
     """Every target that has a name, this machine first."""
-    return (native(), X86_64_V3, X86_64_V4, AARCH64, RISCV64)
+    return (detect(), X86_64_V3, X86_64_V4, AARCH64, RISCV64)
 
 
 def resolve(target: str | Target) -> Target:

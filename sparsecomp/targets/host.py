@@ -1,7 +1,7 @@
 """What the operating system says about the machine we run on. Nothing here needs TVM, and nothing here raises.
 
-On Linux the source is ``/proc`` and ``/sys``, where a container may hide any file; on macOS it is ``sysctl``. What cannot
-be read is empty or ``None``, and the caller has a default for it.
+On Linux the source is ``/proc`` and ``/sys``, where a container may hide any file; on macOS it is ``sysctl``. What
+cannot be read is empty or ``None``, and the caller has a default for it.
 """
 
 import math

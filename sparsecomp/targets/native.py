@@ -51,7 +51,7 @@ DRAM_BYTES_PER_S = 12e9
 
 
 @cache
-def native() -> Target:
+def detect() -> Target:
     """The machine we run on. What the system hides (a container, a virtual machine) has a cautious default."""
     return describe(
         read_host(),
@@ -95,7 +95,7 @@ def describe(host: Host, triple: str, mcpu: str) -> Target:
 
 def obstacle(target: Target) -> str | None:
     """Why code for ``target`` cannot run on this machine, in words for an error message; None where it can."""
-    here = native()
+    here = detect()
     if (target.arch, target.system) != (here.arch, here.system):
         return f"it is for {target.arch} {target.system}, and this machine is {here.arch} {here.system}"
     known = FEATURES.get(here.arch, {})
@@ -114,8 +114,8 @@ def _corrections(target: Target, flags: frozenset[str]) -> tuple[str, ...]:
     assumed = _features(target)
     known = FEATURES.get(target.arch, {}).items()
     hidden = [f"-{name}" for name, flag in known if name in assumed and flag not in flags]
-    # RISC-V CPUs have no name that LLVM knows, so their features come from the operating system alone.
-    extra = [f"+{name}" for name, flag in known if target.arch == "riscv64" and name not in assumed and flag in flags]
+    # LLVM calls a CPU that it does not know "generic", as it does all of RISC-V, and ascribes next to nothing to it.
+    extra = [f"+{name}" for name, flag in known if name not in assumed and flag in flags]
     return (*hidden, *extra)
 
 

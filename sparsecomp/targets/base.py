@@ -44,7 +44,12 @@ class Target:
 
     def tvm_options(self) -> dict[str, object]:
         """The options of ``tvm.target.Target`` for this device."""
-        options: dict[str, object] = {"kind": "llvm", "mtriple": self.triple, "mcpu": self.mcpu, "num-cores": self.cores}
+        options: dict[str, object] = {
+            "kind": "llvm",
+            "mtriple": self.triple,
+            "mcpu": self.mcpu,
+            "num-cores": self.cores,
+        }
         if self.mattr:
             options["mattr"] = list(self.mattr)
         return options

@@ -48,9 +48,9 @@ def measure(case: Case, engines: Sequence[str], protocol: Protocol) -> dict[str,
     """Load, check and time ``engines`` on ``case``.
 
     Returns:
-        ``{"model", "sparsity", "batch", "length", "zeros", "engines": {name: figures}, "best_dense", "ratios"}``; figures are
-        ``min_ms``, ``median_ms``, ``samples_ms``, ``load_s`` and ``relative_error`` against float64, or only ``error`` where
-        the engine is missing or failed.
+        ``{"model", "sparsity", "batch", "length", "zeros", "engines": {name: figures}, "best_dense", "ratios"}``; figures
+        are ``min_ms``, ``median_ms``, ``samples_ms``, ``load_s`` and ``relative_error`` against float64, or only
+        ``error`` where the engine is missing or failed.
     """
     with contextlib.ExitStack() as stack:
         scratch = Path(stack.enter_context(tempfile.TemporaryDirectory()))
@@ -68,7 +68,7 @@ def measure(case: Case, engines: Sequence[str], protocol: Protocol) -> dict[str,
 
 
 def compare(figures: dict[str, dict[str, Any]]) -> dict[str, Any]:
-    """The best dense engine, and for each engine how many times faster it is than that one, by minima and by medians."""
+    """The best dense engine, and how many times faster than it each engine is, by minima and by medians."""
     timed = {name: entry for name, entry in figures.items() if "min_ms" in entry}
     dense = {name: entry for name, entry in timed.items() if name != OURS}
     if not dense:
@@ -104,10 +104,17 @@ def _time(workers: dict[str, WorkerProcess], figures: dict[str, dict[str, Any]],
     for _ in range(protocol.rounds):
         with taking_turns(protocol.lock):
             for engine in list(samples):
-                try:
-                    samples[engine] += workers[engine].ask(request, LOAD_TIMEOUT)["samples_ms"]
-                except WorkerError as error:
-                    figures[engine] = {"error": str(error)}
+                answer = _turn(workers[engine], request)
+                samples[engine] += answer.get("samples_ms", [])
+                if "error" in answer:
+                    figures[engine] = answer
                     del samples[engine]
     for engine, found in samples.items():
         figures[engine] |= {"min_ms": min(found), "median_ms": statistics.median(found), "samples_ms": found}
+
+
+def _turn(worker: WorkerProcess, request: dict[str, Any]) -> dict[str, Any]:
+    try:
+        return worker.ask(request, LOAD_TIMEOUT)
+    except WorkerError as error:
+        return {"error": str(error)}

@@ -11,7 +11,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 
 class WorkerError(Exception):
@@ -39,7 +39,7 @@ class WorkerProcess:
             )
         os.sched_setaffinity(self._process.pid, cores)
 
-    def __enter__(self) -> Self:
+    def __enter__(self) -> "WorkerProcess":
         return self
 
     def __exit__(
@@ -54,7 +54,8 @@ class WorkerProcess:
         Raises:
             WorkerError: the answer is an error, or there is none within ``timeout`` seconds.
         """
-        assert self._process.stdin is not None and self._process.stdout is not None
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
         self._process.send_signal(signal.SIGCONT)
         with contextlib.suppress(BrokenPipeError):
             self._process.stdin.write(json.dumps(request).encode() + b"\n")
@@ -73,7 +74,7 @@ class WorkerProcess:
 
 @contextlib.contextmanager
 def taking_turns(lock: Path | None) -> Iterator[None]:
-    """Hold ``lock`` (as flock(1) does), so that measurements that share a machine do not overlap; None holds nothing."""
+    """Hold ``lock`` (as flock(1) does), so that measurements on a shared machine do not overlap; None holds nothing."""
     if lock is None:
         yield
         return

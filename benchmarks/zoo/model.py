@@ -1,5 +1,6 @@
 """What a zoo entry is, and how its weights are made: seeded, and no parameter left at a value that hides mistakes."""
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -63,7 +64,7 @@ def _parameter(name: str, like: Tensor, generator: torch.Generator) -> Tensor:
     if like.ndim < 2:
         return 0.1 * noise if "bias" in name else 1 + 0.1 * noise
     fan_in = like[0].numel()
-    return float((2.0 if like.ndim > 2 else 1.0) / fan_in) ** 0.5 * noise
+    return math.sqrt((2.0 if like.ndim > 2 else 1.0) / fan_in) * noise
 
 
 def image(channels: int, side: int) -> Callable[[int, int], Inputs]:

@@ -30,13 +30,14 @@ class UNet(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Logits [batch, classes, height, width] of images [batch, 3, height, width]."""
-        skips = []
+        skips: list[Tensor] = []
         for encoder in self.encoders:
             skips.append(encoder(self.pool(skips[-1]) if skips else x))
         y = skips.pop()
         for up, decoder in zip(self.ups, self.decoders, strict=True):
             y = decoder(torch.cat([skips.pop(), up(y)], dim=1))
-        return self.head(y)
+        logits: Tensor = self.head(y)
+        return logits
 
 
 class C2f(nn.Module):
@@ -56,7 +57,8 @@ class C2f(nn.Module):
         for step in self.steps:
             y = step(parts[-1])
             parts.append(parts[-1] + y if self.residual else y)
-        return self.leave(torch.cat(parts, dim=1))
+        merged: Tensor = self.leave(torch.cat(parts, dim=1))
+        return merged
 
 
 class PyramidPooling(nn.Module):
@@ -72,7 +74,8 @@ class PyramidPooling(nn.Module):
         steps = [self.enter(x)]
         for _ in range(3):
             steps.append(self.pool(steps[-1]))
-        return self.leave(torch.cat(steps, dim=1))
+        merged: Tensor = self.leave(torch.cat(steps, dim=1))
+        return merged
 
 
 class Detector(nn.Module):
@@ -88,7 +91,8 @@ class Detector(nn.Module):
         self.up = nn.Upsample(scale_factor=2, mode="nearest")
         self.merge16 = C2f(w16 + w8, w8, repeats, residual=False)
         self.merge8 = C2f(w8 + w4, w4, repeats, residual=False)
-        self.box, self.score = split_head(w4)
+        self.box = nn.Sequential(_conv(w4, w4), nn.Conv2d(w4, 4, 1))
+        self.score = nn.Conv2d(w4, 20, 1)
 
     @staticmethod
     def _stage(inputs: int, outputs: int, repeats: int) -> nn.Sequential:
@@ -104,11 +108,6 @@ class Detector(nn.Module):
         return {"boxes": self.box(p8), "scores": self.score(p8).sigmoid(), "features": [p8, p16, c32]}
 
 
-def split_head(width: int) -> tuple[nn.Module, nn.Module]:
-    """Heads for 4 box sides and 20 classes."""
-    return nn.Sequential(_conv(width, width), nn.Conv2d(width, 4, 1)), nn.Conv2d(width, 20, 1)
-
-
 class Classifier(nn.Module):
     """Embedding, two layers of bidirectional LSTM, a linear layer on the mean over time."""
 
@@ -121,7 +120,8 @@ class Classifier(nn.Module):
     def forward(self, tokens: Tensor) -> Tensor:
         """Logits [batch, classes] of token numbers [batch, length]."""
         states, _ = self.lstm(self.embedding(tokens))
-        return self.head(states.mean(dim=1))
+        logits: Tensor = self.head(states.mean(dim=1))
+        return logits
 
 
 def unet(full: bool) -> Model:

@@ -83,8 +83,8 @@ def gpt2(full: bool) -> Model:
 
 def whisper(full: bool) -> Model:
     """Encoder of Whisper-tiny on 30 s (3000 frames of 80 bands); small: two layers of width 32 on 40 frames."""
-    tiny = {"d_model": 384, "encoder_layers": 4, "encoder_attention_heads": 6, "encoder_ffn_dim": 1536}
-    small = {
+    tiny: dict[str, Any] = {"d_model": 384, "encoder_layers": 4, "encoder_attention_heads": 6, "encoder_ffn_dim": 1536}
+    small: dict[str, Any] = {
         "d_model": 32,
         "encoder_layers": 2,
         "encoder_attention_heads": 4,
@@ -113,7 +113,8 @@ def sentences(_full: bool) -> Model:
     path = str(get_model_path())
 
     def build() -> nn.Module:
-        return AutoModel.from_pretrained(path, local_files_only=True).eval()
+        network: nn.Module = AutoModel.from_pretrained(path, local_files_only=True)
+        return network.eval()
 
     def sample(batch: int, length: int) -> Inputs:
         tokenizer = AutoTokenizer.from_pretrained(path, local_files_only=True)

@@ -38,11 +38,10 @@ class FuseEpilogues:
 
     def apply(self, program: Program) -> bool:
         """See the class."""
-        order = {node: index for index, node in enumerate(program.graph.nodes)}
         changed = False
         for head in program.calls(aten.linear.default, aten.conv1d.default, aten.conv2d.default):
             if program.is_weight(head.args[1]) and _is_plain(head):
-                _replace(program, _grow(_Chain(head, head), order))
+                _replace(program, _grow(_Chain(head, head)))
                 changed = True
         return changed
 
@@ -53,11 +52,11 @@ def _is_plain(head: fx.Node) -> bool:
     return not head.kwargs and all(value.dtype == torch.float32 for value in values)
 
 
-def _grow(chain: _Chain, order: dict[fx.Node, int]) -> _Chain:
+def _grow(chain: _Chain) -> _Chain:
     while len(chain.last.users) == 1:
         (user,) = chain.last.users
         activation = _activation(user)
-        residual = _residual(user, chain.last, order)
+        residual = _residual(user, chain.last)
         if activation is not None and chain.activation is None and not chain.residual_last:
             chain.activation = activation
         elif residual is not None and chain.residual is None:
@@ -74,8 +73,8 @@ def _activation(node: fx.Node) -> tuple[str, float, float] | None:
     return None if read is None else read(node)
 
 
-def _residual(node: fx.Node, value: fx.Node, order: dict[fx.Node, int]) -> fx.Node | None:
-    """The other operand of an addition of two tensors of one type, if it is computed before."""
+def _residual(node: fx.Node, value: fx.Node) -> fx.Node | None:
+    """The other operand of an addition of two tensors of one type."""
     if node.target is not aten.add.Tensor or node.kwargs or len(node.args) != 2:
         return None
     left, right = node.args
@@ -83,8 +82,7 @@ def _residual(node: fx.Node, value: fx.Node, order: dict[fx.Node, int]) -> fx.No
     if not isinstance(other, fx.Node) or other is value or not isinstance(other.meta["val"], torch.Tensor):
         return None
     same = [str(size) for size in other.meta["val"].shape] == [str(size) for size in value.meta["val"].shape]
-    known = other not in order or order[other] < order[node]  # not in order: made by an earlier fusion
-    return other if same and known and other.meta["val"].dtype == torch.float32 else None
+    return other if same and other.meta["val"].dtype == torch.float32 else None
 
 
 def _replace(program: Program, chain: _Chain) -> None:

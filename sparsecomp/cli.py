@@ -5,7 +5,7 @@ Exit codes: 0 success; 1 an error that sparsecomp or the operating system report
 
 import sys
 import zipfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import fields, is_dataclass
 from importlib.metadata import version
@@ -83,22 +83,21 @@ def compile_(
     verify: Annotated[
         bool, typer.Option("--verify/--no-verify", help="Compare the program with the model before saving it.")
     ] = True,
-    strict: Annotated[
-        bool, typer.Option("--strict", help="Fail where something that is sparse would run dense.")
-    ] = False,
 ) -> None:
     """Compile a model into one file that runs without PyTorch.
 
     The model is what `torch.export.save(torch.export.export(model, args), "model.pt2")` writes. The example
     inputs in it serve to check that the compiled program computes the same.
     """
+    path = output or model.with_suffix(".spc")
+    if not path.parent.is_dir():
+        raise typer.BadParameter(f"{path.parent} is no directory", param_hint="--output")
     exported = _exported(model)
     args, kwargs = _example(exported)
-    with _progress(f"compiling {model.name} for {target}"):
-        compiled = sparsecomp.compile(exported, target, args, kwargs, verify=verify, strict=strict, dump=dump)
-    path = output or model.with_suffix(".spc")
+    with _progress(f"compiling {model.name} for {target}") as progress:
+        compiled = sparsecomp.compile(exported, target, args, kwargs, verify=verify, dump=dump, progress=progress)
     compiled.save(path)
-    out.print(compiled.report)
+    out.print(str(compiled.report), highlight=False, markup=False)
     out.print(f"saved {path} ({path.stat().st_size / 1e6:.1f} MB)", highlight=False)
 
 
@@ -144,8 +143,8 @@ def bench(
     if model.suffix == ".pt2":
         exported = _exported(model)
         args, kwargs = _example(exported)
-        with _progress(f"compiling {model.name} for {target}"):
-            compiled = sparsecomp.compile(exported, target, args, kwargs)
+        with _progress(f"compiling {model.name} for {target}") as progress:
+            compiled = sparsecomp.compile(exported, target, args, kwargs, progress=progress)
     elif inputs:
         compiled = sparsecomp.load(model)
     else:
@@ -154,7 +153,7 @@ def bench(
         args, kwargs = _arrays(inputs), {}
     with _progress("measuring"):
         result = compiled.benchmark(*args, **kwargs)
-    out.print(result)
+    out.print(str(result), highlight=False, markup=False)
 
 
 @app.command()
@@ -183,11 +182,12 @@ def demo() -> None:
 
 
 @contextmanager
-def _progress(what: str) -> Iterator[None]:
+def _progress(what: str) -> Iterator[Callable[[str], None]]:
+    """Shows ``what`` and the time that it takes; gives a function that adds the name of the present stage."""
     columns = SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn()
     with Progress(*columns, console=err, transient=True) as progress:
-        progress.add_task(escape(what))
-        yield
+        task = progress.add_task(escape(what))
+        yield lambda stage: progress.update(task, description=escape(f"{what}: {stage}"))
 
 
 def _exported(path: Path) -> "torch.export.ExportedProgram":

@@ -9,6 +9,7 @@ from typer.testing import CliRunner
 import sparsecomp
 from sparsecomp import cli
 from sparsecomp.errors import InputError, TargetError
+from sparsecomp.targets import available
 
 COMMANDS = ("compile", "run", "bench", "targets", "demo")
 
@@ -60,6 +61,7 @@ def calls(monkeypatch):
             return record.get("output", args[0] + 1)
 
     def compile_(exported, target, args, kwargs, **options):
+        options.pop("progress")("capture")
         record["compile"] = exported, target, args, kwargs, options
         return Recorded()
 
@@ -97,7 +99,7 @@ def test_version():
 
 def test_targets_are_listed():
     output = invoke("targets").output
-    assert all(target.name in output for target in sparsecomp.targets.available())
+    assert all(target.name in output for target in available())
 
 
 def test_compile_passes_the_example_inputs_and_saves_beside_the_model(calls, model):
@@ -107,17 +109,17 @@ def test_compile_passes_the_example_inputs_and_saves_beside_the_model(calls, mod
     assert target == "native"
     assert torch.equal(args[0], torch.ones(3))
     assert torch.equal(kwargs["shift"], torch.ones(3))
-    assert options == {"verify": True, "strict": False, "dump": None}
+    assert options == {"verify": True, "dump": None}
     assert model.with_suffix(".spc").stat().st_size == 1000
     assert "the report" in result.output
 
 
 def test_compile_passes_every_option(calls, model, tmp_path):
     output = tmp_path / "other.spc"
-    words = ("-t", "x86-64-v3", "-o", output, "--dump", tmp_path / "dump", "--no-verify", "--strict")
+    words = ("-t", "x86-64-v3", "-o", output, "--dump", tmp_path / "dump", "--no-verify")
     assert invoke("compile", model, *words).exit_code == 0
     assert calls["compile"][1] == "x86-64-v3"
-    assert calls["compile"][-1] == {"verify": False, "strict": True, "dump": tmp_path / "dump"}
+    assert calls["compile"][-1] == {"verify": False, "dump": tmp_path / "dump"}
     assert output.exists()
 
 
@@ -191,6 +193,11 @@ def test_wrong_usage_leaves_with_2(monkeypatch, words):
 def test_a_program_without_inputs_is_wrong_usage(monkeypatch, program):
     assert leave(monkeypatch, "run", program) == 2
     assert leave(monkeypatch, "bench", program) == 2
+
+
+def test_a_missing_output_directory_is_seen_before_compiling(monkeypatch, calls, model, tmp_path):
+    assert leave(monkeypatch, "compile", model, "-o", tmp_path / "absent" / "model.spc") == 2
+    assert "compile" not in calls
 
 
 def raising(error):

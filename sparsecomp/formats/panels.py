@@ -1,11 +1,12 @@
 """Panels: the format of the row-panel kernels, from unstructured (CSR) over row blocks to dense."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-Array = npt.NDArray[np.generic]
+Array = npt.NDArray[Any]
 
 
 @dataclass(frozen=True)
@@ -98,7 +99,7 @@ class Panels:
 def _stored(blocks: Array, form: Panels, columns: int) -> npt.NDArray[np.bool_]:
     """Which columns each panel stores: ``[blocks, panels, depth]``."""
     if form.sparse:
-        return (blocks != 0).any(axis=3)
+        return np.asarray((blocks != 0).any(axis=3))
     inside = np.arange(len(blocks) * form.depth).reshape(-1, 1, form.depth) < columns
     return np.broadcast_to(inside, blocks.shape[:3])
 
@@ -107,7 +108,7 @@ def _balance(load: Array, parts: int) -> npt.NDArray[np.int32]:
     """Cut a line of panels into parts of about equal load (an empty panel still costs its store)."""
     total = np.concatenate([[0], np.cumsum(load + 1)])
     cuts = np.searchsorted(total, total[-1] * np.arange(parts + 1) / parts)
-    return cuts.astype(np.int32)
+    return np.asarray(cuts, np.int32)
 
 
 def _longest_first(counts: Array, bounds: npt.NDArray[np.int32]) -> npt.NDArray[np.int64]:

@@ -6,7 +6,7 @@ Use of the family, for one weight::
     from sparsecomp.kernels.problem import ConvProblem, Epilogue, LinearProblem
     from sparsecomp.kernels.row_panel import build, pack, space
 
-    problem = LinearProblem(tokens=None, in_features=768, out_features=3072, epilogue=Epilogue(bias=True, activation="gelu"))
+    problem = LinearProblem(tokens=None, in_features=768, out_features=3072, epilogue=Epilogue(bias=True))
     stats = WeightStats.of(weight)                  # or a number: the density of an unstructured weight
     schedules = space(problem, stats, target)       # best guess first; dense schedules are among them
     arrays = pack(weight, problem, schedules[0])    # weight is [out, in] or OIHW; float32 and integer numpy arrays

@@ -1,7 +1,7 @@
 """The column kernel of the row-panel family: a packed tile of X that stays in the L1 cache, times panels of rows of W.
 
-See ``schedule.ColumnSchedule`` for the choices, ``formats.panels`` for the weights, ``pixels`` and ``tokens`` for how tiles
-are packed and stored.
+See ``schedule.ColumnSchedule`` for the choices, ``formats.panels`` for the weights, ``pixels`` and ``tokens`` for how
+tiles are packed and stored.
 """
 
 import numpy as np
@@ -52,7 +52,8 @@ def _starts(groups: list[PackedPanels]) -> npt.NDArray[np.int32]:
 def _offsets(side: Pixels | Tokens, columns: npt.NDArray[np.integer]) -> Array:
     """Where in the packed tile the operand of each column (channel, tap) begins."""
     channel, tap = columns // side.taps, columns % side.taps
-    return (channel * side.channel_size + np.array(side.offsets)[tap]).astype(_offset_type(side))
+    offsets: Array = channel * side.channel_size + np.array(side.offsets)[tap]
+    return offsets.astype(_offset_type(side))
 
 
 def _offset_type(side: Pixels | Tokens) -> str:
@@ -114,8 +115,8 @@ class _Builder:
 
     def _allocate(self) -> None:
         span = self.schedule.span * self.tile
-        self.packed = scratch("packed", self.schedule.depth * self.side.channel_size + self.schedule.lanes)
-        if self.blocks > 1 or not self.side.stores_panels:
+        self.packed = scratch("packed", self.side.packed_size)
+        if self.blocks > 1 or isinstance(self.side, Tokens):
             rows = self.panels * self.schedule.rows + self.schedule.lanes
             self.sums = scratch("sums", rows * span)
 
@@ -130,7 +131,7 @@ class _Builder:
             side.pack(self.packed, block * s.depth, channels)
             with T.serial(0, s.span) as column, T.serial(begin, end) as position:
                 self._panel(block, channels, position, column)
-        if not side.stores_panels:
+        if isinstance(side, Tokens):
             side.finish(self.sums, begin * s.rows, tirx.min(end * s.rows, side.group_rows))
 
     def _panel(self, block: Expr, channels: Expr, position: Expr, column: Expr) -> None:
@@ -183,14 +184,15 @@ class _Builder:
 
     def _end(self, acc: Buffer, block: Expr, row: Expr, column: Expr) -> None:
         """Hand complete sums to the output, keep others."""
-        if not self.side.stores_panels:
+        side = self.side
+        if isinstance(side, Tokens):
             self._keep(acc, row, column)
         elif self.blocks == 1:
-            self.side.store_panel(acc, row, column)
+            side.store_panel(acc, row, column)
         else:
             with T.If(block == self.blocks - 1):
                 with T.Then():
-                    self.side.store_panel(acc, row, column)
+                    side.store_panel(acc, row, column)
                 with T.Else():
                     self._keep(acc, row, column)
 

@@ -62,7 +62,8 @@ def load(buffer: Buffer, mask: Expr | None, lanes: int, *index: Expr) -> Expr:
     """The vector at this index, zero where the mask is off; nothing is read there. No mask: all of it."""
     if mask is None:
         return buffer[(*index[:-1], ramp(index[-1], lanes))]
-    return T.masked_load(f"float32x{lanes}", buffer, *index[:-1], ramp(index[-1], lanes), mask)
+    value = T.masked_load(f"float32x{lanes}", buffer, *index[:-1], ramp(index[-1], lanes), mask)
+    return tirx.Select(mask, value, splat(0.0, lanes))  # the lanes that are off are undefined otherwise
 
 
 def put(buffer: Buffer, value: Expr, mask: Expr | None, lanes: int, *index: Expr) -> None:

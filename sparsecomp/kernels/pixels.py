@@ -28,8 +28,6 @@ from sparsecomp.kernels.schedule import ColumnSchedule
 class Pixels:
     """Columns are output pixels of one image; see ``geometry`` for how the image is packed."""
 
-    stores_panels = True
-
     def __init__(self, problem: ConvProblem, schedule: ColumnSchedule) -> None:
         self.declared, self.problem, self.schedule = problem, flatten(problem), schedule
         self.geometry = geometry(self.problem, schedule)
@@ -40,6 +38,7 @@ class Pixels:
         self.taps = problem.taps
         self.channel_size = self.geometry.channel
         self.offsets = self.geometry.offsets
+        self.packed_size = schedule.depth * self.channel_size + schedule.lanes
 
     def declare_input(self) -> None:
         """Add the parameter x."""

@@ -74,7 +74,7 @@ def _column_schedules(problem: Problem, target: Target) -> list[Schedule]:
 
 
 def _with_depths(problem: Problem, s: ColumnSchedule, target: Target) -> list[Schedule]:
-    """Depth blocks that fill a third to all of the L1 cache, or for dense panels the L2 cache; one or more tiles packed together."""
+    """Depth blocks that fill a part of the L1 cache, dense ones of the L2 cache; one or more tiles packed together."""
     channels = problem.in_features if isinstance(problem, LinearProblem) else problem.in_channels // problem.groups
     found: list[Schedule] = []
     for span in (1, 2, 4):

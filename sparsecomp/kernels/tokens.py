@@ -1,4 +1,4 @@
-"""The linear side of the row-panel kernel: features become rows and tokens columns by transposes on the way in and out."""
+"""The linear side of the row-panel kernel: transposes turn features into rows and tokens into columns, and back."""
 
 import tvm.tirx.script.builder.ir as T
 from tvm import tirx
@@ -24,8 +24,6 @@ from sparsecomp.kernels.schedule import ColumnSchedule
 class Tokens:
     """Columns are tokens."""
 
-    stores_panels = False
-
     def __init__(self, problem: LinearProblem, schedule: ColumnSchedule) -> None:
         self.problem, self.schedule = problem, schedule
         self.span = schedule.span * schedule.vectors * schedule.lanes
@@ -35,6 +33,7 @@ class Tokens:
         self.taps = 1
         self.channel_size = self.span
         self.offsets = (0,)
+        self.packed_size = -(-schedule.depth // schedule.lanes) * schedule.lanes * self.span
 
     def declare_input(self) -> None:
         """Add the parameter x."""

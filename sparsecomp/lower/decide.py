@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import fx
 
+import sparsecomp.ops  # noqa: F401  registers torch.ops.sparsecomp
 from sparsecomp.kernels.cost import WeightStats, predict
 from sparsecomp.kernels.problem import ConvProblem, Epilogue, LinearProblem, Problem
 from sparsecomp.kernels.row_panel import space

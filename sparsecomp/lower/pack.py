@@ -46,9 +46,7 @@ def pack_weights(program: Program, decisions: Mapping[str, Decision]) -> dict[st
     return kernels
 
 
-def _replace(
-    program: Program, node: fx.Node, kernel: Packed, buffers: dict[tuple[str, Packed], list[fx.Node]]
-) -> None:
+def _replace(program: Program, node: fx.Node, kernel: Packed, buffers: dict[tuple[str, Packed], list[fx.Node]]) -> None:
     x, weight, bias, residual = node.args[:4]
     assert isinstance(weight, fx.Node)
     name = str(weight.target)

@@ -123,7 +123,9 @@ def _gelu(node: fx.Node) -> tuple[str, float, float]:
 
 
 def _clamp(node: fx.Node) -> tuple[str, float, float] | None:
-    low, high = [*node.args[1:], None, None][:2] if len(node.args) > 1 else _DEFAULT_BOUNDS.get(node.target, (None, None))
+    low, high = (
+        [*node.args[1:], None, None][:2] if len(node.args) > 1 else _DEFAULT_BOUNDS.get(node.target, (None, None))
+    )
     if not isinstance(low, int | float) or not isinstance(high, int | float):
         return None
     return ("relu6", 0.0, 0.0) if (low, high) == (0, 6) else ("clamp", float(low), float(high))

@@ -5,7 +5,19 @@ from dataclasses import dataclass
 
 from tvm import tirx
 
-from sparsecomp.schedules.loops import Dim, choose, index, load, local, loop, sequence, store, unrolled, vector, with_buffers
+from sparsecomp.schedules.loops import (
+    Dim,
+    choose,
+    index,
+    load,
+    local,
+    loop,
+    sequence,
+    store,
+    unrolled,
+    vector,
+    with_buffers,
+)
 from sparsecomp.schedules.rewrite import Expr, Stmt
 from sparsecomp.targets.base import Target
 
@@ -48,7 +60,9 @@ def product(
         def one(row: int, part: int) -> Stmt:
             return vector(
                 tile.lanes,
-                lambda lane: body(row, index(part * tile.lanes) + lane, index(row * tile.columns + part * tile.lanes) + lane),
+                lambda lane: body(
+                    row, index(part * tile.lanes) + lane, index(row * tile.columns + part * tile.lanes) + lane
+                ),
             )
 
         return unrolled(tile.rows, lambda row: unrolled(tile.vectors, lambda part: one(row, part)))
@@ -69,7 +83,9 @@ def row_tiles(tile: Tile, rows: Dim, body: Callable[[Tile, Expr], Stmt]) -> Stmt
         return body(tile, tirx.min(t * index(tile.rows), index(rows) - index(tile.rows)))
 
     single = Tile(1, tile.vectors, tile.lanes)
-    return choose(index(rows) >= index(tile.rows), loop(full, moved, name="tile"), loop(rows, lambda r: body(single, r)))
+    return choose(
+        index(rows) >= index(tile.rows), loop(full, moved, name="tile"), loop(rows, lambda r: body(single, r))
+    )
 
 
 def panel_widths(tile: Tile, columns: Dim, panel: Expr, body: Callable[[Tile], Stmt]) -> Stmt:

@@ -10,8 +10,13 @@ from typing import Any
 from torch import fx
 
 from sparsecomp.lower.context import Context
-from sparsecomp.lower.converters import create, view
+from sparsecomp.lower.converters import create, fused, kernels, view
 
 Converter = Callable[[fx.Node, Context], Any]
 
-CONVERTERS: dict[Any, Converter] = {**create.CONVERTERS, **view.CONVERTERS}
+CONVERTERS: dict[Any, Converter] = {
+    **create.CONVERTERS,
+    **fused.CONVERTERS,
+    **kernels.CONVERTERS,
+    **view.CONVERTERS,
+}

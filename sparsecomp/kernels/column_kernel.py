@@ -129,7 +129,7 @@ class _Builder:
         with T.serial(0, self.blocks) as block:
             channels = let("channels", tirx.min(s.depth, side.group_channels - block * s.depth))
             side.pack(self.packed, block * s.depth, channels)
-            with T.serial(0, s.span) as column, T.serial(begin, end) as position:
+            with T.serial(0, side.column_tiles()) as column, T.serial(begin, end) as position:
                 self._panel(block, channels, position, column)
         if isinstance(side, Tokens):
             side.finish(self.sums, begin * s.rows, tirx.min(end * s.rows, side.group_rows))

@@ -77,6 +77,11 @@ class Pixels:
         self.group = let("group", rest % self.groups)
         return self.group
 
+    def column_tiles(self) -> Expr:
+        """How many column tiles of the group have a pixel."""
+        tile = self.tile
+        return tirx.min(self.schedule.span, (self.geometry.columns - self.first + tile - 1) // tile)
+
     def pack(self, packed: Buffer, first_channel: Expr, channels: Expr) -> None:
         """Fill the planes of these channels of the group."""
         g = self.geometry

@@ -26,7 +26,8 @@ class Tokens:
 
     def __init__(self, problem: LinearProblem, schedule: ColumnSchedule) -> None:
         self.problem, self.schedule = problem, schedule
-        self.span = schedule.span * schedule.vectors * schedule.lanes
+        self.tile = schedule.vectors * schedule.lanes
+        self.span = schedule.span * self.tile
         self.groups = 1
         self.group_rows = problem.out_features
         self.group_channels = problem.in_features
@@ -60,10 +61,19 @@ class Tokens:
         self.first = let("first", tile * self.span)
         return 0
 
+    def column_tiles(self) -> Expr:
+        """How many column tiles of the group have a token."""
+        return tirx.min(self.schedule.span, (self.tokens - self.first + self.tile - 1) // self.tile)
+
+    def _vectors(self) -> Expr:
+        """How many vectors of the group have a token."""
+        lanes = self.schedule.lanes
+        return tirx.min(self.span // lanes, (self.tokens - self.first + lanes - 1) // lanes)
+
     def pack(self, packed: Buffer, first_feature: Expr, features: Expr) -> None:
         """Transpose these features of the tokens of the tile."""
         lanes = self.schedule.lanes
-        with T.serial(0, self.span // lanes) as t, T.serial(0, (features + lanes - 1) // lanes) as k:
+        with T.serial(0, self._vectors()) as t, T.serial(0, (features + lanes - 1) // lanes) as k:
             feature = let("feature", first_feature + k * lanes)
             even = self.problem.in_features % lanes == 0 and self.schedule.depth % lanes == 0
             mask = None if even else below(feature, self.problem.in_features, lanes)
@@ -77,7 +87,7 @@ class Tokens:
     def finish(self, sums: Buffer, begin: Expr, end: Expr) -> None:
         """Transpose the complete sums of the rows ``begin ... end`` back, apply the epilogue and store them."""
         lanes = self.schedule.lanes
-        with T.serial(0, (end - begin + lanes - 1) // lanes) as m, T.serial(0, self.span // lanes) as t:
+        with T.serial(0, (end - begin + lanes - 1) // lanes) as m, T.serial(0, self._vectors()) as t:
             row = let("row", begin + m * lanes)
             token = let("token", self.first + t * lanes)
             mask = below(row, end, lanes)

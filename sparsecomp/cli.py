@@ -26,6 +26,8 @@ from sparsecomp.errors import CaptureError, InputError, SparsecompError
 if TYPE_CHECKING:
     import torch
 
+    from sparsecomp.runtime import Compiled
+
 
 out = Console()
 err = Console(stderr=True)
@@ -42,7 +44,12 @@ Model = Annotated[
 ]
 TargetName = Annotated[str, typer.Option("--target", "-t", help="What to compile for; see `sparsecomp targets`.")]
 INPUT = typer.Option(
-    "--input", "-i", metavar="X.npz", help="Arrays in the order of the model's inputs.", exists=True, dir_okay=False
+    "--input",
+    "-i",
+    metavar="X.npz",
+    help="The inputs, as arrays in a file of numpy.savez.",
+    exists=True,
+    dir_okay=False,
 )
 
 
@@ -93,9 +100,8 @@ def compile_(
     if not path.parent.is_dir():
         raise typer.BadParameter(f"{path.parent} is no directory", param_hint="--output")
     exported = _exported(model)
-    args, kwargs = _example(exported)
     with _progress(f"compiling {model.name} for {target}") as progress:
-        compiled = sparsecomp.compile(exported, target, args, kwargs, verify=verify, dump=dump, progress=progress)
+        compiled = sparsecomp.compile(exported, target, verify=verify, dump=dump, progress=progress)
     compiled.save(path)
     out.print(str(compiled.report), highlight=False, markup=False)
     out.print(f"saved {path} ({path.stat().st_size / 1e6:.1f} MB)", highlight=False)
@@ -113,11 +119,15 @@ def run(
 ) -> None:
     """Run a compiled program on arrays from a file.
 
+    Arrays go to the program in their order in the file, and by name where the model takes keywords:
+    `numpy.savez("x.npz", first, second, mask=third)`.
+
     The outputs are named after their place in the model's output: `output` for a tensor, `0`,
     `1` ... for a tuple, the keys of a dictionary; nested ones are joined by dots.
     """
     compiled = sparsecomp.load(program)
-    results = dict(_named(compiled(*_arrays(inputs))))
+    args, kwargs = _inputs(compiled, inputs)
+    results = dict(_named(compiled(*args, **kwargs)))
     for name, array in results.items():
         out.print(f"{name}: {array.dtype} {list(array.shape)}", highlight=False, markup=False)
     if output:
@@ -142,15 +152,15 @@ def bench(
     kwargs: dict[str, Any] = {}
     if model.suffix == ".pt2":
         exported = _exported(model)
-        args, kwargs = _example(exported)
+        args, kwargs = exported.example_inputs or (args, kwargs)
         with _progress(f"compiling {model.name} for {target}") as progress:
-            compiled = sparsecomp.compile(exported, target, args, kwargs, progress=progress)
+            compiled = sparsecomp.compile(exported, target, progress=progress)
     elif inputs:
         compiled = sparsecomp.load(model)
     else:
         raise typer.BadParameter("a compiled program needs inputs", param_hint="--input")
     if inputs:
-        args, kwargs = _arrays(inputs), {}
+        args, kwargs = _inputs(compiled, inputs)
     with _progress("measuring"):
         result = compiled.benchmark(*args, **kwargs)
     out.print(str(result), highlight=False, markup=False)
@@ -185,7 +195,7 @@ def demo() -> None:
 def _progress(what: str) -> Iterator[Callable[[str], None]]:
     """Shows ``what`` and the time that it takes; gives a function that adds the name of the present stage."""
     columns = SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn()
-    with Progress(*columns, console=err, transient=True) as progress:
+    with Progress(*columns, console=err, transient=True, disable=not err.is_terminal) as progress:
         task = progress.add_task(escape(what))
         yield lambda stage: progress.update(task, description=escape(f"{what}: {stage}"))
 
@@ -206,24 +216,19 @@ def _exported(path: Path) -> "torch.export.ExportedProgram":
         raise CaptureError(f"{path} cannot be read by torch.export.load: {e}") from e
 
 
-def _example(exported: "torch.export.ExportedProgram") -> tuple[tuple[Any, ...], dict[str, Any]]:
-    if exported.example_inputs is None:
-        raise CaptureError("the model holds no example inputs: save what torch.export.export(model, args) returns")
-    args, kwargs = exported.example_inputs
-    return args, kwargs
-
-
-def _arrays(path: Path) -> tuple[np.ndarray[Any, Any], ...]:
-    """The arrays of an ``.npz`` file in its order, or of an ``.npy`` file.
+def _inputs(compiled: "Compiled", path: Path) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """Arguments for a program from a file of numpy.savez or numpy.save; by keyword where it takes one of that name.
 
     Raises:
-        InputError: it is neither.
+        InputError: the file is neither.
     """
     try:
         content = np.load(path, allow_pickle=False)
-        return (content,) if isinstance(content, np.ndarray) else tuple(content.values())
+        arrays = {"": content} if isinstance(content, np.ndarray) else dict(content)
     except (ValueError, EOFError, zipfile.BadZipFile) as e:
         raise InputError(f"{path} is no file of arrays from numpy.savez or numpy.save: {e}") from e
+    kwargs = {name: arrays.pop(name) for name in compiled.signature.keywords if name in arrays}
+    return tuple(arrays.values()), kwargs
 
 
 def _named(value: Any, path: str = "") -> Iterator[tuple[str, np.ndarray[Any, Any]]]:

@@ -1,5 +1,6 @@
 from collections import namedtuple
 from dataclasses import dataclass
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -48,6 +49,7 @@ def calls(monkeypatch):
 
     class Recorded:
         report = "the report"
+        signature = SimpleNamespace(keywords=("mask",))
 
         def save(self, path):
             path.write_bytes(bytes(1000))
@@ -56,13 +58,13 @@ def calls(monkeypatch):
             record["benchmark"] = args, kwargs
             return "the measurement"
 
-        def __call__(self, *args):
-            record["args"] = args
+        def __call__(self, *args, **kwargs):
+            record["args"], record["kwargs"] = args, kwargs
             return record.get("output", args[0] + 1)
 
-    def compile_(exported, target, args, kwargs, **options):
+    def compile_(exported, target, **options):
         options.pop("progress")("capture")
-        record["compile"] = exported, target, args, kwargs, options
+        record["compile"] = exported, target, options
         return Recorded()
 
     monkeypatch.setattr(sparsecomp, "compile", compile_, raising=False)
@@ -102,13 +104,12 @@ def test_targets_are_listed():
     assert all(target.name in output for target in available())
 
 
-def test_compile_passes_the_example_inputs_and_saves_beside_the_model(calls, model):
+def test_compile_takes_the_model_with_its_inputs_and_saves_beside_it(calls, model):
     result = invoke("compile", model)
     assert result.exit_code == 0, result.output
-    _, target, args, kwargs, options = calls["compile"]
+    exported, target, options = calls["compile"]
     assert target == "native"
-    assert torch.equal(args[0], torch.ones(3))
-    assert torch.equal(kwargs["shift"], torch.ones(3))
+    assert torch.equal(exported.example_inputs[0][0], torch.ones(3))
     assert options == {"verify": True, "dump": None}
     assert model.with_suffix(".spc").stat().st_size == 1000
     assert "the report" in result.output
@@ -131,6 +132,13 @@ def test_run_passes_arrays_in_the_order_of_the_file_and_saves_the_output(calls, 
     with np.load(tmp_path / "y.npz") as saved:
         np.testing.assert_array_equal(saved["output"], np.ones(3, np.float32))
     assert "output: float32 [3]" in result.output
+
+
+def test_arrays_go_by_keyword_where_the_program_wants_them_so(calls, program, tmp_path):
+    np.savez(tmp_path / "x.npz", mask=np.ones(1), x=np.ones(2))
+    assert invoke("run", program, "-i", tmp_path / "x.npz").exit_code == 0
+    assert [array.shape for array in calls["args"]] == [(2,)]
+    assert calls["kwargs"]["mask"].shape == (1,)
 
 
 def test_a_single_array_is_an_input(calls, program, tmp_path):
@@ -173,6 +181,16 @@ def test_bench_compiles_a_model_and_uses_its_inputs(calls, model):
 def test_bench_of_a_program_uses_the_given_inputs(calls, program, inputs):
     assert "the measurement" in invoke("bench", program, "-i", inputs).output
     assert len(calls["benchmark"][0]) == 2
+
+
+def test_compile_run_and_bench_work_together(model, tmp_path):
+    program, inputs, output = (tmp_path / name for name in ("affine.spc", "x.npz", "y.npz"))
+    np.savez(inputs, np.full(3, 2, np.float32), shift=np.ones(3, np.float32))
+    for words in (("compile", model), ("run", program, "-i", inputs, "-o", output), ("bench", program, "-i", inputs)):
+        result = invoke(*words)
+        assert result.exit_code == 0, result.output
+    with np.load(output) as saved:
+        np.testing.assert_array_equal(saved["output"], np.full(3, 5, np.float32))
 
 
 @pytest.mark.parametrize(
@@ -224,14 +242,6 @@ def test_a_foreign_model_file_is_refused(monkeypatch, capsys, tmp_path, content)
     path.write_bytes(content)
     assert leave(monkeypatch, "compile", path) == 1
     assert "model.pt2" in capsys.readouterr().err
-
-
-def test_a_model_without_example_inputs_says_how_to_save_one(monkeypatch, capsys, model):
-    exported = torch.export.load(model)
-    exported.example_inputs = None
-    monkeypatch.setattr(torch.export, "load", lambda _: exported)
-    assert leave(monkeypatch, "compile", model) == 1
-    assert "torch.export.export(model, args)" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("content", [b"", b"text"])

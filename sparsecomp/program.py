@@ -59,6 +59,23 @@ class Program:
         """The flat outputs for the example inputs."""
         return pytree.tree_leaves(self(*self.args, **self.kwargs))
 
+    def copy(self) -> "Program":
+        """A program with a graph of its own, over the same weights."""
+        graph = fx.Graph()
+        copies: dict[fx.Node, fx.Node] = {}
+        result = graph.graph_copy(self.graph, copies)
+        graph.output(result)
+        graph.set_codegen(self.graph._codegen)
+        return Program(
+            fx.GraphModule(self.module, graph), self.args, self.kwargs, self.range_constraints, list(self.log)
+        )
+
+    def output_spec(self) -> pytree.TreeSpec:
+        """The structure of the outputs, with the model's own classes."""
+        spec = self.graph._codegen.pytree_info.out_spec  # type: ignore[attr-defined]
+        assert isinstance(spec, pytree.TreeSpec)
+        return spec
+
     def placeholders(self) -> list[fx.Node]:
         """The flat inputs, in order."""
         return list(self.graph.find_nodes(op="placeholder"))
@@ -142,8 +159,8 @@ class _ShapePropagation(fx.Interpreter):
 
     def _weight(self, node: fx.Node) -> Any:
         tensor, known = self.program.weight(node), node.meta.get("val")
-        same = isinstance(known, FakeTensor) and known.shape == tensor.shape and known.dtype == tensor.dtype
-        return known if same and known.fake_mode is self.mode else self.program.fake(tensor)
+        same = isinstance(known, torch.Tensor) and known.shape == tensor.shape and known.dtype == tensor.dtype
+        return known if same else self.program.fake(tensor)
 
 
 def _owner(module: torch.nn.Module, path: str) -> tuple[torch.nn.Module, str]:
@@ -211,5 +228,5 @@ def _relative_error(y: Any, ref: Any) -> float:
     if not torch.equal(y[~finite], ref[~finite]) and not torch.equal(y[~finite].isnan(), ref[~finite].isnan()):
         return float("inf")
     y, ref = y[finite].double(), ref[finite].double()
-    difference, scale = torch.linalg.vector_norm(y - ref).item(), torch.linalg.vector_norm(ref).item()
+    difference, scale = float(torch.linalg.vector_norm(y - ref)), float(torch.linalg.vector_norm(ref))
     return difference / scale if scale > 0 else difference

@@ -11,19 +11,20 @@ ROOT = Path(sparsecomp.__file__).parent
 
 # Lowest first. A module may import from its own level and from those below; the longest matching prefix places it.
 LEVELS = (
-    ("errors", "facts", "targets.base"),
-    ("program", "printer"),
+    ("errors", "facts", "targets.base", "structure"),
+    ("program", "printer", "signature"),
     ("rules", "formats"),
-    ("capture", "passes", "prune"),
+    ("capture", "passes", "prune", "dump", "calling"),
     ("kernels", "schedules"),
     ("targets",),
     ("lower",),
-    ("tune", "runtime", "artifact"),
+    ("tune", "runtime", "artifact", "engine", "report"),
+    ("compilation",),
     ("api", "inspect"),
     ("demo", "cli"),
 )
 LEVEL = {name: level for level, names in enumerate(LEVELS) for name in names}
-MAY_IMPORT_TVM = ("kernels", "schedules", "targets", "lower", "tune", "runtime", "artifact")
+MAY_IMPORT_TVM = ("kernels", "schedules", "targets", "lower", "tune", "runtime", "artifact", "engine")
 RUNS_WITHOUT_TORCH = ("", "errors", "targets", "runtime", "artifact", "cli")
 LONGEST_FILE = 350
 

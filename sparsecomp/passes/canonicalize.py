@@ -3,6 +3,7 @@
 import operator
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import fx
@@ -37,7 +38,7 @@ _IDENTITIES_IF_SAME_TYPE = {
     aten.to.dtype_layout,
     aten.view.default,
 }
-_RENAMED = {
+_RENAMED: dict[object, torch._ops.OpOverload[..., Any]] = {
     aten.view.default: aten.reshape.default,
     aten._unsafe_view.default: aten.reshape.default,
     aten._softmax.default: aten.softmax.int,

@@ -20,8 +20,8 @@ _FOLDABLE = {
 class FoldBatchNorm:
     """Scale the weight and move the bias of the operator before, so that the normalisation disappears.
 
-    Before: ``y = batch_norm(conv2d(x, w, b), gamma, beta, mean, var)``. After: ``y = conv2d(x, s w, s (b - mean) + beta)``
-    with ``s = gamma / sqrt(var + eps)``, computed in float64. Needs that nothing else reads the convolution.
+    Before: ``y = batch_norm(conv2d(x, w, b), gamma, beta, mean, var)``. After: ``y = conv2d(x, s w, s (b - mean) +
+    beta)`` with ``s = gamma / sqrt(var + eps)``, computed in float64. Needs that nothing else reads the convolution.
     """
 
     name: str = "fold-batch-norm"

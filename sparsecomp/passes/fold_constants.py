@@ -15,8 +15,8 @@ from sparsecomp.program import Program
 class FoldConstants:
     """Replace nodes that depend on weights and plain numbers alone by their value.
 
-    Before: ``p = arange(128); e = embedding(table, p); y = x + e``. After: ``y = x + e`` with ``e`` a weight. A result is
-    kept as it is where it would cost memory: more than ``limit`` bytes and more than its inputs together.
+    Before: ``p = arange(128); e = embedding(table, p); y = x + e``. After: ``y = x + e`` with ``e`` a weight. A result
+    is kept as it is where it would cost memory: more than ``limit`` bytes and more than its inputs together.
 
     Attributes:
         limit: bytes below which a folded value may be larger than what it is made of.

@@ -3,9 +3,6 @@
 import platform
 from functools import cache
 
-import tvm.target.codegen
-from tvm.target import Target as TvmTarget
-
 from sparsecomp.targets.base import Target
 from sparsecomp.targets.host import Host, read_host
 
@@ -53,6 +50,8 @@ DRAM_BYTES_PER_S = 12e9
 @cache
 def detect() -> Target:
     """The machine we run on. What the system hides (a container, a virtual machine) has a cautious default."""
+    import tvm.target.codegen  # here, so that naming a target does not load TVM
+
     return describe(
         read_host(),
         triple=str(tvm.target.codegen.llvm_get_system_triple()).replace("-conda-", "-unknown-"),
@@ -104,7 +103,10 @@ def obstacle(target: Target) -> str | None:
 
 
 def _features(target: Target) -> set[str]:
-    return {str(name) for name in tvm.target.codegen.llvm_get_cpu_features(TvmTarget(target.tvm_options()))}
+    import tvm.target.codegen
+
+    options = tvm.target.Target(target.tvm_options())
+    return {str(name) for name in tvm.target.codegen.llvm_get_cpu_features(options)}
 
 
 def _corrections(target: Target, flags: frozenset[str]) -> tuple[str, ...]:

@@ -46,6 +46,13 @@ class Context:
         """Bind an expression to a new variable."""
         return self.builder.emit(expression)
 
+    def reshape(self, argument: Any, shape: Sequence[Any]) -> relax.Var:
+        """The value of an argument, with another shape where its rank differs."""
+        value = self.value(argument)
+        if len(value.ty.shape.values) == len(shape):
+            return value
+        return self.emit(relax.op.reshape(value, relax.ShapeExpr(list(shape))))
+
     def type_of(self, value: torch.Tensor) -> Any:
         """The Relax type of a fake tensor."""
         return relax.TensorType(self.symbols.dims(value.shape), dtype_name(value.dtype))

@@ -10,13 +10,14 @@ from typing import Any
 from torch import fx
 
 from sparsecomp.lower.context import Context
-from sparsecomp.lower.converters import create, fused, kernels, view
+from sparsecomp.lower.converters import attention, create, fused, packed, view
 
 Converter = Callable[[fx.Node, Context], Any]
 
 CONVERTERS: dict[Any, Converter] = {
+    **attention.CONVERTERS,
     **create.CONVERTERS,
     **fused.CONVERTERS,
-    **kernels.CONVERTERS,
+    **packed.CONVERTERS,
     **view.CONVERTERS,
 }

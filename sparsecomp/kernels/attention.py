@@ -27,7 +27,7 @@ from sparsecomp.schedules.loops import (
 )
 from sparsecomp.schedules.math import fast_exp
 from sparsecomp.schedules.rewrite import Expr, Stmt
-from sparsecomp.schedules.tiles import Tile, panel_widths, product, row_tiles, tile_for
+from sparsecomp.schedules.tiles import Panels, Tile, product, row_tiles, tile_for
 from sparsecomp.targets.base import Target
 
 # Stands for minus infinity: far below any score, and finite, so that a row with every key masked gives no NaN.
@@ -79,10 +79,10 @@ class _Block:
         return self.head // index(self.spec.heads // self.spec.kv_heads)
 
     @property
-    def keys(self) -> Expr:
+    def keys(self) -> Dim:
         """Keys that any query of the block sees."""
         if not self.spec.causal:
-            return index(self.spec.keys)
+            return self.spec.keys
         return tirx.min(index(self.spec.keys), self.first + index(self.tile.columns))
 
 
@@ -210,13 +210,13 @@ def build(spec: AttentionSpec, target: Target) -> tirx.PrimFunc:
     kv_shape = (spec.batch, spec.kv_heads, spec.keys, spec.depth)
     q, k, v, out = (scratch(s, n) for s, n in ((shape, "q"), (kv_shape, "k"), (kv_shape, "v"), (shape, "out")))
     mask = None if spec.mask is None else scratch(spec.mask, "mask", spec.mask_dtype)
-    panels = (index(spec.queries) + index(tile.columns - 1)) // index(tile.columns)
+    panels = Panels(tile, spec.queries)
 
     def task(t: Expr) -> Stmt:
-        panel, head = t % panels, t // panels
-        at = (head // index(spec.heads), head % index(spec.heads), panel * index(tile.columns))
-        return panel_widths(tile, spec.queries, panel, lambda w: _block(_Block(spec, w, q, k, v, mask, out, *at)))
+        head = t // panels.count
+        at = (head // index(spec.heads), head % index(spec.heads))
+        return panels.at(t % panels.count, lambda w, first, _: _block(_Block(spec, w, q, k, v, mask, out, *at, first)))
 
-    body = independent(index(spec.batch) * index(spec.heads) * panels, task)
+    body = independent(index(spec.batch) * index(spec.heads) * panels.count, task)
     params = [q, k, v, *([] if mask is None else [mask]), out]
     return finish(function(params, body, "attention"), target).with_attr("tir.is_scheduled", True)

@@ -8,7 +8,7 @@ from tvm.ir import TensorLoad, prim
 from tvm.s_tir import Schedule
 from tvm.tirx import BufferStore, IterVar
 
-from sparsecomp.schedules.parallelize import EXPENSIVE, PARALLEL
+from sparsecomp.schedules.parallelize import EXPENSIVE, PARALLEL, WHERE_IT_PAYS
 from sparsecomp.schedules.rewrite import Expr, children, expressions, statements, walk
 from sparsecomp.schedules.vectorize import stride
 
@@ -171,4 +171,4 @@ def strides(block: Block, axis: IterVar) -> list[int | None]:
 def mark_parallel(sch: Schedule, loops: list[s_tir.schedule.LoopRV]) -> None:
     """Fuses ``loops`` and marks the result as independent."""
     if loops:
-        sch.annotate(sch.fuse(*loops) if len(loops) > 1 else loops[0], PARALLEL, 1)
+        sch.annotate(sch.fuse(*loops) if len(loops) > 1 else loops[0], PARALLEL, WHERE_IT_PAYS)

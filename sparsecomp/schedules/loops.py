@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from tvm import sym, tirx
 from tvm.tirx import Buffer, BufferStore, For, ForKind, SeqStmt
 
-from sparsecomp.schedules.parallelize import PARALLEL
+from sparsecomp.schedules.parallelize import ALWAYS, PARALLEL, WHERE_IT_PAYS
 from sparsecomp.schedules.rewrite import Expr, Stmt
 
 Dim = int | Expr
@@ -44,9 +44,15 @@ def vector(lanes: int, body: Body) -> Stmt:
 
 
 def independent(extent: Dim, body: Body) -> Stmt:
-    """``body(i)`` for i in [0, extent), on threads where that pays."""
+    """``body(i)`` for i in [0, extent), on threads but where it is known not to pay."""
     var = tirx.Var("task", INDEX)
-    return For(var, index(0), index(extent), ForKind.SERIAL, body(var), annotations={PARALLEL: 1})
+    return For(var, index(0), index(extent), ForKind.SERIAL, body(var), annotations={PARALLEL: ALWAYS})
+
+
+def parallel_where_it_pays(extent: Dim, body: Body) -> Stmt:
+    """`independent`, for a small body: where the size is symbolic, it decides at run time."""
+    var = tirx.Var("task", INDEX)
+    return For(var, index(0), index(extent), ForKind.SERIAL, body(var), annotations={PARALLEL: WHERE_IT_PAYS})
 
 
 def sequence(parts: Sequence[Stmt]) -> Stmt:

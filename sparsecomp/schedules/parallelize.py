@@ -1,7 +1,8 @@
 """Loops marked as parallel run on threads where the work pays for starting them.
 
 A rule marks a loop whose iterations are independent with the annotation `PARALLEL`; what the loop costs is known only here, after
-inlining. Where the size is symbolic both forms are kept and the size decides at run time.
+inlining. Where the size is symbolic both forms are kept and the size decides at run time, but for loops marked `ALWAYS`, whose
+bodies are too large to keep twice.
 """
 
 from tvm import ir, sym, tirx
@@ -10,6 +11,7 @@ from tvm.tirx import BufferStore, For, ForKind, IfThenElse, SeqStmt
 from sparsecomp.schedules.rewrite import Expr, Stmt, map_stmt, statements, substitute, walk
 
 PARALLEL = "sparsecomp.parallel"
+WHERE_IT_PAYS, ALWAYS = 1, 2
 # Scalar operations below which waking the other threads costs more than they save: about 10 microseconds.
 MIN_WORK = 1 << 16
 EXPENSIVE = {"tirx.exp": 8, "tirx.erf": 10, "tirx.tanh": 10, "tirx.sigmoid": 10, "tirx.pow": 40, "tirx.log": 20}
@@ -78,6 +80,8 @@ def parallelize(body: Stmt, cores: int) -> Stmt:
             return plain
         if isinstance(work, tirx.IntImm):
             return _on_threads(plain, cores) if work.value >= MIN_WORK else plain
+        if stmt.annotations[PARALLEL] == ALWAYS:
+            return _on_threads(plain, cores)
         return IfThenElse(work >= tirx.const(MIN_WORK, "int64"), _on_threads(plain, cores), plain)
 
     return map_stmt(body, change)

@@ -5,19 +5,7 @@ from dataclasses import dataclass
 
 from tvm import tirx
 
-from sparsecomp.schedules.loops import (
-    Dim,
-    choose,
-    index,
-    load,
-    local,
-    loop,
-    sequence,
-    store,
-    unrolled,
-    vector,
-    with_buffers,
-)
+from sparsecomp.schedules.loops import Dim, choose, index, load, local, loop, sequence, store, unrolled, vector, with_buffers
 from sparsecomp.schedules.rewrite import Expr, Stmt
 from sparsecomp.targets.base import Target
 
@@ -60,9 +48,7 @@ def product(
         def one(row: int, part: int) -> Stmt:
             return vector(
                 tile.lanes,
-                lambda lane: body(
-                    row, index(part * tile.lanes) + lane, index(row * tile.columns + part * tile.lanes) + lane
-                ),
+                lambda lane: body(row, index(part * tile.lanes) + lane, index(row * tile.columns + part * tile.lanes) + lane),
             )
 
         return unrolled(tile.rows, lambda row: unrolled(tile.vectors, lambda part: one(row, part)))
@@ -76,26 +62,50 @@ def product(
 
 
 def row_tiles(tile: Tile, rows: Dim, body: Callable[[Tile, Expr], Stmt]) -> Stmt:
-    """``body(tile, first_row)`` over all of ``rows``; the last tile is moved back to end with them, and so repeats some."""
-    full = (index(rows) + index(tile.rows - 1)) // index(tile.rows)
+    """``body(tile, first_row)`` over all of ``rows``.
 
-    def moved(t: Expr) -> Stmt:
-        return body(tile, tirx.min(t * index(tile.rows), index(rows) - index(tile.rows)))
-
-    single = Tile(1, tile.vectors, tile.lanes)
-    return choose(
-        index(rows) >= index(tile.rows), loop(full, moved, name="tile"), loop(rows, lambda r: body(single, r))
+    A known number of rows that is no multiple of the tile's ends with a tile moved back, which repeats some rows; an unknown one
+    with tiles of one row.
+    """
+    single, height = Tile(1, tile.vectors, tile.lanes), index(tile.rows)
+    if not isinstance(rows, int):
+        whole = rows // height
+        rest = loop(rows % height, lambda r: body(single, whole * height + r), name="row")
+        return sequence([loop(whole, lambda t: body(tile, t * height), name="tile"), rest])
+    if rows < tile.rows:
+        return body(Tile(rows, tile.vectors, tile.lanes), index(0))
+    return loop(
+        -(-rows // tile.rows), lambda t: body(tile, tirx.min(t * height, index(rows - tile.rows))), name="tile"
     )
 
 
-def panel_widths(tile: Tile, columns: Dim, panel: Expr, body: Callable[[Tile], Stmt]) -> Stmt:
-    """``body`` with a tile just wide enough for the columns that are left at ``panel``."""
-    left = index(columns) - panel * index(tile.columns)
-    known = columns % tile.columns if isinstance(columns, int) else None
-    if known == 0:
-        return body(tile)
-    widths = range(1, tile.vectors) if known is None else [-(-known // tile.lanes)]
-    result = body(tile)
-    for vectors in reversed([v for v in widths if v < tile.vectors]):
-        result = choose(left <= index(vectors * tile.lanes), body(tile.narrow(vectors)), result)
-    return result
+@dataclass(frozen=True)
+class Panels:
+    """``columns`` cut into panels as wide as ``tile``, and narrower ones for the rest."""
+
+    tile: Tile
+    columns: Dim
+
+    @property
+    def whole(self) -> Expr:
+        return index(self.columns) // index(self.tile.columns)
+
+    @property
+    def narrow(self) -> Tile:
+        """One panel for the rest where its width is known, else as many of one vector as it takes."""
+        vectors = -(-(self.columns % self.tile.columns) // self.tile.lanes) if isinstance(self.columns, int) else 1
+        return Tile(self.tile.rows, max(vectors, 1), self.tile.lanes)
+
+    @property
+    def count(self) -> Expr:
+        rest = index(self.columns) % index(self.tile.columns)
+        return self.whole + (rest + index(self.narrow.columns - 1)) // index(self.narrow.columns)
+
+    def at(self, panel: Expr, body: Callable[[Tile, Expr, bool], Stmt]) -> Stmt:
+        """``body(tile, first_column, fits)`` of one panel; ``fits`` where it surely does not pass the last column."""
+        first = self.whole * index(self.tile.columns) + (panel - self.whole) * index(self.narrow.columns)
+        whole = body(self.tile, panel * index(self.tile.columns), True)
+        if isinstance(self.columns, int) and self.columns % self.tile.columns == 0:
+            return whole
+        fits = isinstance(self.columns, int) and self.columns % self.tile.lanes == 0
+        return choose(panel < self.whole, whole, body(self.narrow, first, fits))

@@ -5,10 +5,12 @@ from typing import Any
 
 import tvm.tirx.script.builder.ir as T
 from tvm import tirx
+from tvm.ir import PointerType, PrimType
 from tvm.script.ir_builder import IRBuilder
 
 Expr = Any
 Buffer = Any
+STACK_WORD = 16  # bytes of the TVMFFIAny that TVM allocates on the stack
 
 
 def let(name: str, value: Expr) -> Expr:
@@ -34,8 +36,14 @@ def store(buffer: Buffer, value: Expr, *index: Expr) -> None:
 
 
 def local(name: str, size: int) -> Buffer:
-    """A float32 array that lives in registers as long as its indices are constants."""
-    return IRBuilder.name(name, T.alloc_buffer((size,), "float32", scope="local"))
+    """A float32 array that lives in registers; every index into it must be a constant.
+
+    ``alloc_buffer`` would do, but for TVM making a heap workspace of it, which LLVM keeps up to date with stores.
+    """
+    kind = PointerType(PrimType("float32"), "local")
+    words = -(-size * 4 // STACK_WORD)
+    data = T.Bind(tirx.call_intrin(kind, "tirx.tvm_stack_alloca", "tvm_ffi_any", words), var=tirx.Var(name, kind))
+    return T.decl_buffer((size,), "float32", data=data, scope="local")
 
 
 def scratch(name: str, size: int) -> Buffer:

@@ -135,7 +135,9 @@ def _softmax(block: _Block, scores: Buffer, top: Buffer, total: Buffer) -> Stmt:
 
     def part(p: Expr) -> Stmt:
         def over(body: object) -> Stmt:
-            return loop(block.keys, lambda key: vector(lanes, lambda lane: body(key, p * index(lanes) + lane)), name="key")  # type: ignore[operator]
+            return loop(
+                block.keys, lambda key: vector(lanes, lambda lane: body(key, p * index(lanes) + lane)), name="key"
+            )  # type: ignore[operator]
 
         def start(column: Expr) -> Stmt:
             low = tirx.const(MASKED, "float32")
@@ -179,9 +181,7 @@ def _result(block: _Block, scores: Buffer, total: Buffer) -> Stmt:
             return product(tile, block.keys, lambda row, key: load(scores, [key, first + index(row)]), value_at, put)
 
         starts = range(0, spec.depth, wide)
-        return sequence(
-            [columns(Tile(RESULT_ROWS, min(wide, spec.depth - s) // lanes, lanes), s) for s in starts]
-        )
+        return sequence([columns(Tile(RESULT_ROWS, min(wide, spec.depth - s) // lanes, lanes), s) for s in starts])
 
     return loop(block.tile.columns // RESULT_ROWS, lambda t: rows(t * index(RESULT_ROWS)), name="rows")
 

@@ -1,1 +1,1 @@
-
+"""What zeros do in an operator, by family."""

@@ -69,7 +69,11 @@ def _is_regular_nest(stmt: tirx.Stmt) -> bool:
         return False
     axes = stmt.block.iter_vars
     plain = all(isinstance(v, tirx.Var) for v in stmt.iter_values) or not axes
-    return plain and all(v.iter_type in (SPATIAL, REDUCE) for v in axes) and all(isinstance(s, (BufferStore, tirx.Bind, tirx.SeqStmt)) for s in statements(stmt.block.body))
+    return (
+        plain
+        and all(v.iter_type in (SPATIAL, REDUCE) for v in axes)
+        and all(isinstance(s, (BufferStore, tirx.Bind, tirx.SeqStmt)) for s in statements(stmt.block.body))
+    )
 
 
 def _is_cheap(block: Block) -> bool:

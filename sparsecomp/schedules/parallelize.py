@@ -85,4 +85,3 @@ def parallelize(body: Stmt, cores: int) -> Stmt:
         return IfThenElse(work >= tirx.const(MIN_WORK, "int64"), _on_threads(plain, cores), plain)
 
     return map_stmt(body, change)
-

@@ -118,7 +118,9 @@ def _reduction_of(loop: For, store: BufferStore) -> tuple[type, Expr] | None:
         own = isinstance(kept, ir.TensorLoad) and kept.source.same_as(store.buffer)
         if own and _same_index(list(kept.indices), list(store.indices)):
             loads = [e for e in walk(term) if isinstance(e, ir.TensorLoad)]
-            plain = all(stride(e.indices[0], loop.loop_var) in (0, 1) and not e.source.same_as(store.buffer) for e in loads)
+            plain = all(
+                stride(e.indices[0], loop.loop_var) in (0, 1) and not e.source.same_as(store.buffer) for e in loads
+            )
             guarded = any(_guards_load(e, loop.loop_var) for e in walk(term))
             return (type(store.value), term) if plain and not guarded else None
     return None

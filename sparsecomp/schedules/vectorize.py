@@ -16,7 +16,17 @@ from tvm.ir import prim
 from tvm.tirx import BufferStore, For, ForKind, SeqStmt
 
 from sparsecomp.schedules.peel import peeled
-from sparsecomp.schedules.rewrite import Expr, Stmt, allocate, expressions, map_stmt, replace, statements, substitute, walk
+from sparsecomp.schedules.rewrite import (
+    Expr,
+    Stmt,
+    allocate,
+    expressions,
+    map_stmt,
+    replace,
+    statements,
+    substitute,
+    walk,
+)
 
 # Independent partial results, enough to hide the latency of an addition.
 ACCUMULATORS = 4

@@ -130,7 +130,7 @@ def _scores(block: _Block, queries: Buffer, scores: Buffer) -> Stmt:
 
 
 def _softmax(block: _Block, scores: Buffer, top: Buffer, total: Buffer) -> Stmt:
-    """scores = exp(scores - maximum); total = 1 / their sum."""
+    """Scores = exp(scores - maximum); total = 1 / their sum."""
     lanes = block.tile.lanes
 
     def part(p: Expr) -> Stmt:

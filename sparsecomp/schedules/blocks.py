@@ -2,11 +2,11 @@
 
 from dataclasses import dataclass
 
-from tvm_ffi import structural_equal
 from tvm import ir, s_tir, tirx
 from tvm.ir import TensorLoad, prim
 from tvm.s_tir import Schedule
 from tvm.tirx import BufferStore, IterVar
+from tvm_ffi import structural_equal
 
 from sparsecomp.schedules.parallelize import EXPENSIVE, PARALLEL, WHERE_IT_PAYS
 from sparsecomp.schedules.rewrite import Expr, children, expressions, statements, walk
@@ -94,7 +94,7 @@ def _may_inline(sch: Schedule, block: Block) -> bool:
     reduced = [c for c in consumers if c.is_reduction]
     if reduced and _chooses(block):
         return False
-    if _is_cheap(block) or not reduced and all(len(c.spatial) == len(block.spatial) for c in consumers):
+    if _is_cheap(block) or (not reduced and all(len(c.spatial) == len(block.spatial) for c in consumers)):
         return not reduced or all(len(c.stmt.iter_vars) == len(block.spatial) for c in reduced)
     return len(consumers) == 1 and all(len(c.stmt.iter_vars) == len(block.spatial) for c in consumers)
 

@@ -11,7 +11,7 @@ from tvm import sym, tirx
 from tvm.tirx import Buffer, BufferStore, For, ForKind, SeqStmt
 
 from sparsecomp.schedules.parallelize import ALWAYS, PARALLEL, WHERE_IT_PAYS
-from sparsecomp.schedules.rewrite import Expr, Stmt
+from sparsecomp.schedules.rewrite import Expr, Stmt, allocate
 
 Dim = int | Expr
 INDEX = "int64"
@@ -85,7 +85,7 @@ def scratch(shape: Sequence[Dim], name: str, dtype: str = "float32") -> Buffer:
 
 def with_buffers(buffers: Sequence[Buffer], body: Stmt) -> Stmt:
     """``body`` with ``buffers`` to work in."""
-    return sequence([*(tirx.AllocBuffer(b) for b in buffers), body])
+    return sequence([*(part for b in buffers for part in allocate(b)), body])
 
 
 def choose(condition: Expr, then: Stmt, other: Stmt | None = None) -> Stmt:

@@ -4,10 +4,10 @@ Padding, concatenation and slices choose by position: ``if_then_else(1 <= i and 
 is gone, and what is left vectorises.
 """
 
-from tvm_ffi import structural_equal
 from tvm import ir, sym, tirx
 from tvm.ir import prim
 from tvm.tirx import For, ForKind
+from tvm_ffi import structural_equal
 
 from sparsecomp.schedules.rewrite import Expr, expressions, map_stmt, replace, substitute, walk
 

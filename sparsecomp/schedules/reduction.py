@@ -1,8 +1,8 @@
 """Functions with reductions: softmax, normalisations, means, pooling, and whatever else has reduction axes."""
 
-from tvm_ffi import structural_equal
 from tvm import ir, s_tir, tirx
 from tvm.s_tir import Schedule
+from tvm_ffi import structural_equal
 
 from sparsecomp.schedules.arrange import arrange, vector_axis
 from sparsecomp.schedules.blocks import Block, blocks_of, inline_injective, is_regular, mark_parallel

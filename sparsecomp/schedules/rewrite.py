@@ -4,8 +4,9 @@ TVM exports no statement or expression mutator to Python, so the few rewrites of
 """
 
 from collections.abc import Callable, Iterator
+from math import prod
 
-from tvm import ir, tirx
+from tvm import DataType, ir, tirx
 from tvm.ir import Call, TensorLoad
 from tvm.ir import prim as prim_module
 from tvm.tirx import BufferStore, For, IfThenElse, SeqStmt
@@ -14,6 +15,9 @@ Expr = ir.Expr
 Stmt = tirx.Stmt
 ExprMap = Callable[[Expr], Expr]
 
+# Bytes that `tvm_stack_alloca` counts in.
+STACK_WORD = 16
+MAX_STACK = 8 * 1024
 BINARY = (prim_module.expr.BinaryOpExpr, prim_module.expr.CmpExpr, prim_module.And, prim_module.Or)
 
 
@@ -147,3 +151,26 @@ def expressions(node: Stmt) -> Iterator[Expr]:
                 roots = []
         for root in roots:
             yield from walk(root)
+
+
+def allocate(buffer: tirx.Buffer) -> list[Stmt]:
+    """Memory for ``buffer``, for the statements that follow; on the stack, and so in registers where it can be, if it is small.
+
+    TVM makes a workspace on the heap of every buffer in a parallel loop, however small.
+    """
+    if any(not isinstance(d, tirx.IntImm) for d in buffer.shape):
+        return [tirx.AllocBuffer(buffer)]
+    size = prod(d.value for d in buffer.shape) * DataType(buffer.dtype).bits // 8
+    if size > MAX_STACK:
+        return [tirx.AllocBuffer(buffer)]
+    kind = ir.PointerType(ir.PrimType(buffer.dtype), buffer.scope())
+    memory = tirx.Var(buffer.name, kind)
+    reserve = tirx.call_intrin(kind, "tirx.tvm_stack_alloca", "tvm_ffi_any", -(-size // STACK_WORD))
+    return [tirx.Bind(memory, reserve), tirx.DeclBuffer(buffer, data=memory)]
+
+
+def small_on_stack(stmt: Stmt) -> Stmt:
+    """``stmt``, its small buffers on the stack; for `map_stmt`."""
+    if not isinstance(stmt, SeqStmt):
+        return stmt
+    return SeqStmt([p for s in stmt.seq for p in (allocate(s.buffer) if isinstance(s, tirx.AllocBuffer) else [s])])

@@ -16,7 +16,17 @@ from tvm.ir import prim
 from tvm.tirx import BufferStore, For, ForKind, SeqStmt
 
 from sparsecomp.schedules.peel import peeled
-from sparsecomp.schedules.rewrite import Expr, Stmt, expressions, map_stmt, replace, statements, substitute, walk
+from sparsecomp.schedules.rewrite import (
+    Expr,
+    Stmt,
+    allocate,
+    expressions,
+    map_stmt,
+    replace,
+    statements,
+    substitute,
+    walk,
+)
 
 # Independent partial results, enough to hide the latency of an addition.
 ACCUMULATORS = 4
@@ -169,7 +179,7 @@ def _reduction(loop: For, store: BufferStore, operator: type, term: Expr, lanes:
     total = operator(tirx.BufferLoad(store.buffer, store.indices), tirx.BufferLoad(part, [strip.const(0)]))
     rest = strip.over(ForKind.SERIAL, simplify(loop.extent - done), loop.min + done, store)
     result = BufferStore(store.buffer, total, store.indices)
-    return _sequence([tirx.AllocBuffer(part), *start, *runs, *joins, result, rest])
+    return _sequence([*allocate(part), *start, *runs, *joins, result, rest])
 
 
 def _strip(loop: For, lanes: int) -> Stmt:

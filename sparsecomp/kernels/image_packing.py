@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import tvm.tirx.script.builder.ir as T
 from tvm import tirx
 
-from sparsecomp.kernels.emit import Buffer, Expr, below, each, inside, let, load, ramp, store
+from sparsecomp.kernels.emit import Buffer, Expr, below, each, inside, let, load, ramp, shuffle, store
 from sparsecomp.kernels.geometry import Geometry
 from sparsecomp.kernels.problem import ConvProblem
 
@@ -104,7 +104,8 @@ class _Rows(_Packing):
             source = let("source_row", (row + i) * p.stride[0] + dr)
             valid = tirx.And(source >= 0, source < p.height)
             limit = let("limit", tirx.if_then_else(valid, p.width, 0))
-            copy = self._copy_row if p.stride[1] == 1 else self._copy_strided_row
+            copies = {1: self._copy_row, 2: self._copy_row_of_pairs}
+            copy = copies.get(p.stride[1], self._copy_strided_row)
             copy(target + at, (channel, source, skip * p.stride[1] + dc), limit, count)
 
     def _copy_row(self, target: Expr, source: tuple[Expr, Expr, Expr], limit: Expr, count: Expr) -> None:
@@ -116,6 +117,19 @@ class _Rows(_Packing):
             c = let("c", first + chunk * lanes)
             value = load(tile.x, mask(c, limit, lanes), lanes, tile.image, tile.channel + channel, row, c)
             store(self.packed, value, ramp(target + chunk * lanes, lanes))
+
+    def _copy_row_of_pairs(self, target: Expr, source: tuple[Expr, Expr, Expr], limit: Expr, count: Expr) -> None:
+        """Every other column: the even lanes of two vectors."""
+        lanes, tile = self.lanes, self.tile
+        channel, row, first = source
+        with T.serial(0, (count + lanes - 1) // lanes) as chunk:
+            c = let("c", first + chunk * (2 * lanes))
+            pair = [
+                load(tile.x, inside(at, limit, lanes), lanes, tile.image, tile.channel + channel, row, at)
+                for at in (c, c + lanes)
+            ]
+            even = shuffle(pair, list(range(0, 2 * lanes, 2)))
+            store(self.packed, even, ramp(target + chunk * lanes, lanes))
 
     def _copy_strided_row(self, target: Expr, source: tuple[Expr, Expr, Expr], limit: Expr, count: Expr) -> None:
         """Zeros, the columns inside the image, zeros: loops without conditions."""

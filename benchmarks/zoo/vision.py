@@ -19,7 +19,6 @@ from transformers import (
 
 from benchmarks.zoo.model import BATCH, Model, image, seeded
 
-
 DYNAMIC_BATCH: dict[str, Any] = {"pixel_values": {0: BATCH}}
 
 

@@ -1,1 +1,1 @@
-
+"""How a sparse weight is stored, as values."""

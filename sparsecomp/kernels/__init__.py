@@ -1,1 +1,1 @@
-
+"""Kernels: TIR templates for weights from dense to sparse."""

@@ -1,1 +1,16 @@
+"""The passes, in the order in which they run."""
 
+from sparsecomp.passes.canonicalize import Canonicalize
+from sparsecomp.passes.driver import Pass, run
+from sparsecomp.passes.eliminate_dead import EliminateDead
+from sparsecomp.passes.fold_batch_norm import FoldBatchNorm
+from sparsecomp.passes.fold_constants import FoldConstants
+
+PIPELINE: tuple[Pass, ...] = (
+    Canonicalize(),
+    FoldConstants(),
+    FoldBatchNorm(),
+    EliminateDead(),
+)
+
+__all__ = ["PIPELINE", "Canonicalize", "EliminateDead", "FoldBatchNorm", "FoldConstants", "Pass", "run"]

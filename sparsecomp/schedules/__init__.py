@@ -1,1 +1,1 @@
-
+"""How ordinary TIR runs on a device."""

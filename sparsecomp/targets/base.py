@@ -1,5 +1,6 @@
 """A target is a value: what a device is called, what TVM needs to know of it, and what it can do."""
 
+import hashlib
 from dataclasses import dataclass
 
 
@@ -14,7 +15,8 @@ class Target:
         description: one line for people.
         triple: LLVM target triple.
         mcpu: LLVM CPU name.
-        mattr: LLVM features to add, each ``"+name"``.
+        mattr: LLVM features to add (``"+name"``) to those of the CPU or to drop (``"-name"``).
+        mabi: LLVM name of the calling convention, where the triple alone does not say it.
         vector_bits: width of one vector register.
         vector_registers: how many vector registers there are.
         cores: threads that the program may use.
@@ -28,6 +30,7 @@ class Target:
     triple: str
     mcpu: str
     mattr: tuple[str, ...] = ()
+    mabi: str = ""
     vector_bits: int = 128
     vector_registers: int = 32
     cores: int = 1
@@ -42,9 +45,39 @@ class Target:
         """Float32 values in one vector register."""
         return self.vector_bits // 32
 
+    @property
+    def arch(self) -> str:
+        """Instruction set family, such as ``"x86_64"``; the same word for every spelling of it in a triple."""
+        family = self.triple.split("-")[0]
+        return {"amd64": "x86_64", "arm64": "aarch64"}.get(family, family)
+
+    @property
+    def system(self) -> str:
+        """Operating system whose shared libraries this target makes: ``"linux"`` or ``"macos"``."""
+        return "macos" if any(word in self.triple for word in ("apple", "darwin", "macos")) else "linux"
+
+    @property
+    def fingerprint(self) -> str:
+        """A stable key for measurements: equal for devices on which the same program runs equally fast.
+
+        The speeds are left out: they are measured, and so differ a little from one detection to the next.
+        """
+        shape = (self.mattr, self.mabi, self.vector_registers, self.l1_bytes, self.l2_bytes, self.l3_bytes)
+        digest = hashlib.sha256(repr(shape).encode()).hexdigest()[:8]
+        return f"{self.system}-{self.arch}-{self.mcpu}-{self.vector_bits}b-{self.cores}c-{digest}"
+
     def tvm_options(self) -> dict[str, object]:
         """The options of ``tvm.target.Target`` for this device."""
-        options: dict[str, object] = {"kind": "llvm", "mtriple": self.triple, "mcpu": self.mcpu, "num-cores": self.cores}
+        options: dict[str, object] = {
+            "kind": "llvm",
+            "mtriple": self.triple,
+            "mcpu": self.mcpu,
+            "num-cores": self.cores,
+            # Left out, TVM assumes 512 bits on every x86-64.
+            "vector-width": self.vector_bits,
+        }
         if self.mattr:
             options["mattr"] = list(self.mattr)
+        if self.mabi:
+            options["mabi"] = self.mabi
         return options

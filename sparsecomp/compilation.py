@@ -1,0 +1,135 @@
+"""From a model to a library: the stages of one compile, timed and verified."""
+
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+from torch.export import ExportedProgram
+from torch.utils import _pytree as pytree
+
+from sparsecomp.calling import shared_outputs, signature_of
+from sparsecomp.capture import capture
+from sparsecomp.dump import Dump
+from sparsecomp.engine import Engine
+from sparsecomp.errors import CaptureError, VerificationError
+from sparsecomp.lower import build, lower, rules_used, to_relax
+from sparsecomp.passes import PIPELINE, run
+from sparsecomp.program import Program, relative_error
+from sparsecomp.report import Report
+from sparsecomp.runtime import TOLERANCE, Library
+from sparsecomp.targets import Target, obstacle
+
+Progress = Callable[[str], None]
+
+
+@dataclass
+class Compilation:
+    """One compile of one model.
+
+    Attributes:
+        model: what to compile.
+        target: what for.
+        dynamic_shapes: which sizes vary, as in ``torch.export.export``.
+        verify: compare every pass and the result with the model.
+        dump: directory for text files of each step, or None.
+        progress: called with the name of each stage as it begins.
+    """
+
+    model: nn.Module | ExportedProgram
+    target: Target
+    dynamic_shapes: Any = None
+    verify: bool = True
+    dump: str | Path | None = None
+    progress: Progress | None = None
+    seconds: dict[str, float] = field(default_factory=dict)
+    captured: Program | None = None
+
+    def reference(self, *args: Any, **kwargs: Any) -> Any:
+        """What the compiled program must compute."""
+        model = self.model
+        if isinstance(model, ExportedProgram):
+            assert self.captured is not None
+            model = self.captured.module
+        with torch.no_grad():
+            return model(*args, **kwargs)
+
+    def assemble(self, leaves: list[Any]) -> Any:
+        """Outputs in the model's own classes, from the flat ones."""
+        assert self.captured is not None
+        return pytree.tree_unflatten(leaves, self.captured.output_spec())
+
+    def run(self, args: Any, kwargs: Mapping[str, Any] | None) -> Library:
+        """All stages in order; see `sparsecomp.compile` for the arguments and errors."""
+        dump = Dump(self.dump)
+        with self._stage("capture"):
+            kwargs = None if kwargs is None else dict(kwargs)
+            program = capture(self.model, args, kwargs, self.dynamic_shapes)
+            self.captured = program.copy()
+            self._check_capture(program)
+            dump.captured(program)
+        with self._stage("passes"):
+            run(PIPELINE, program, dump.after_pass, self.verify)
+        with self._stage("import"):
+            module = to_relax(program, self.target)
+        with self._stage("schedule"):
+            module = lower(module, self.target, dump.lowered)
+        with self._stage("build"):
+            executable = build(module, self.target)
+        return self._finish(program, executable, rules_used(module))
+
+    def _finish(self, program: Program, executable: Any, kernels: Mapping[str, int]) -> Library:
+        signature = signature_of(program, self.model)
+        weights = {
+            name: tensor.clone(memory_format=torch.contiguous_format) for name, tensor in program.weights().items()
+        }
+        copied, error = shared_outputs(program), None
+        if self.verify and obstacle(self.target) is None:
+            with self._stage("verify"):
+                error = self._verify(Engine(executable, list(weights.values()), signature, copied), program)
+        report = Report(
+            model=type(self.model).__name__,
+            target=self.target.name,
+            signature=str(signature),
+            passes=tuple(asdict(record) for record in program.log),
+            seconds=dict(self.seconds),
+            nodes=sum(1 for _ in program.calls()),
+            weight_bytes=sum(tensor.numel() * tensor.element_size() for tensor in weights.values()),
+            relative_error=error,
+            kernels=kernels,
+        )
+        return Library(executable, weights, signature, copied, self.target, report)
+
+    def _verify(self, engine: Engine, program: Program) -> float:
+        outputs = engine.signature.leaves(engine(program.args, program.kwargs))
+        error = relative_error(outputs, self.reference(*program.args, **program.kwargs))
+        if not error <= TOLERANCE:
+            raise VerificationError(
+                f"verify: the compiled program differs from the model by a relative error of {error:.2e}, allowed "
+                f"{TOLERANCE:.0e}; this is a bug of sparsecomp, please report it with dump=DIR"
+            )
+        return error
+
+    @contextmanager
+    def _stage(self, name: str) -> Iterator[None]:
+        if self.progress is not None:
+            self.progress(name)
+        start = time.perf_counter()
+        yield
+        self.seconds[name] = time.perf_counter() - start
+
+    def _check_capture(self, program: Program) -> None:
+        if not self.verify or isinstance(self.model, ExportedProgram):
+            return
+        error = relative_error(
+            program(*program.args, **program.kwargs), self.reference(*program.args, **program.kwargs)
+        )
+        if not error <= TOLERANCE:
+            raise CaptureError(
+                f"capture: the captured graph computes something else than {type(self.model).__name__} (relative error "
+                f"{error:.2e}); is it random, or does it depend on the values of its inputs?"
+            )

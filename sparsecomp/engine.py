@@ -1,0 +1,67 @@
+"""The engine: calls a compiled library with tensors of any framework, without copying them. Needs no torch."""
+
+import sys
+from collections.abc import Mapping, Sequence
+from threading import Lock
+from typing import Any
+
+import numpy as np
+import tvm
+import tvm_ffi
+from tvm import relax
+
+from sparsecomp.signature import Signature
+
+ALIGNMENT = 64  # bytes; compiled code loads and stores whole vectors
+
+
+class Engine:
+    """A loaded library, its weights and its signature.
+
+    Calls from several threads are serialised: one runs at a time, with all cores.
+
+    Args:
+        library: what TVM compiled, or loaded from a file.
+        weights: the tensors that it reads, in the order that it reads them.
+        signature: what it takes and gives.
+        copied: results that are an input or a weight, so that the caller must get a copy.
+    """
+
+    def __init__(self, library: Any, weights: Sequence[Any], signature: Signature, copied: Sequence[int] = ()) -> None:
+        self.signature = signature
+        self.copied = tuple(copied)
+        self._machine = relax.VirtualMachine(library, tvm.cpu())
+        self._main = self._machine["main"]
+        self._weights = tvm_ffi.Array([to_tvm(weight) for weight in weights])
+        self._tensors = [index for index, item in enumerate(signature.inputs) if item.dtype]
+        self._lock = Lock()
+
+    def __call__(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> list[Any]:
+        """The flat results, as torch tensors if any input is one, else as numpy arrays."""
+        leaves = self.signature.flatten(args, kwargs)
+        inputs = [to_tvm(leaves[index]) for index in self._tensors]
+        convert = _from_tvm([leaves[index] for index in self._tensors])
+        with self._lock:
+            results = self._main(*inputs, self._weights)
+        outputs = [convert(result) for result in results]
+        for index in self.copied:
+            outputs[index] = outputs[index].clone() if hasattr(outputs[index], "clone") else outputs[index].copy()
+        return outputs
+
+
+def to_tvm(tensor: Any) -> Any:
+    """A TVM tensor over the same memory; a copy where that is not contiguous, aligned and writable."""
+    if getattr(tensor, "requires_grad", False):
+        tensor = tensor.detach()
+    try:
+        return tvm_ffi.from_dlpack(tensor, require_alignment=ALIGNMENT, require_contiguous=True)
+    except (RuntimeError, BufferError, ValueError):
+        array = tensor.detach().cpu().numpy() if hasattr(tensor, "detach") else np.asarray(tensor)
+        return tvm.runtime.tensor(np.ascontiguousarray(array).reshape(array.shape))
+
+
+def _from_tvm(inputs: Sequence[Any]) -> Any:
+    torch = sys.modules.get("torch")
+    if torch is not None and any(isinstance(item, torch.Tensor) for item in inputs):
+        return torch.from_dlpack
+    return np.from_dlpack

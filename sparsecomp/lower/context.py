@@ -1,0 +1,74 @@
+"""What a converter sees: the function that is being built, the target, and the values made so far."""
+
+from collections.abc import Callable, Hashable, Sequence
+from typing import Any
+
+import torch
+from torch import fx
+from tvm import relax, te, tirx
+
+from sparsecomp.lower.symbols import Symbols
+from sparsecomp.targets.base import Target
+
+_OPAQUE = 8  # TVM's number for a function that fuses with nothing
+
+
+class Context:
+    """The state of one translation.
+
+    Attributes:
+        target: the device to compile for.
+        symbols: the TVM variables of symbolic sizes.
+        builder: Relax's block builder.
+    """
+
+    def __init__(self, importer: Any, target: Target, graph: fx.Graph) -> None:
+        self.target = target
+        self.builder: relax.BlockBuilder = importer.block_builder
+        self._env: dict[fx.Node, Any] = importer.env
+        inputs = [(node, self._env[node]) for node in graph.find_nodes(op="placeholder") if node in self._env]
+        self.symbols = Symbols(inputs)
+        self._functions: dict[Hashable, Any] = {}
+
+    def value(self, argument: Any) -> Any:
+        """What stands for an argument of a node: a Relax variable for a node, its items for a list, else itself."""
+        if isinstance(argument, fx.Node):
+            return self._env[argument]
+        if isinstance(argument, list | tuple):
+            return [self.value(item) for item in argument]
+        return argument
+
+    def emit(self, expression: Any) -> relax.Var:
+        """Bind an expression to a new variable."""
+        return self.builder.emit(expression)
+
+    def type_of(self, value: torch.Tensor) -> Any:
+        """The Relax type of a fake tensor."""
+        return relax.TensorType(self.symbols.dims(value.shape), dtype_name(value.dtype))
+
+    def tensor(self, build: Callable[..., te.Tensor], *arguments: Any) -> relax.Var:
+        """Compute a tensor by a tensor expression; ``build`` gets a TE tensor for each argument."""
+        return self.builder.emit_te(build, *(self.value(argument) for argument in arguments))
+
+    def call(
+        self, key: Hashable, build: Callable[[], tirx.PrimFunc], arguments: Sequence[Any], out: torch.Tensor, name: str
+    ) -> relax.Var:
+        """Call one of our kernels; kernels with the same key are built once.
+
+        Args:
+            key: what the kernel depends on.
+            build: makes the kernel; it takes the arguments, then the output.
+            arguments: nodes, or Relax expressions.
+            out: the fake tensor of the output.
+            name: what the function is called in dumps and profiles.
+        """
+        if key not in self._functions:
+            function = build().with_attr("op_pattern", _OPAQUE)
+            self._functions[key] = self.builder.add_func(function.without_attr("global_symbol"), name)
+        values = [self.value(argument) for argument in arguments]
+        return self.emit(relax.call_tir(self._functions[key], values, out_ty=self.type_of(out)))
+
+
+def dtype_name(dtype: torch.dtype) -> str:
+    """TVM's name of a torch dtype."""
+    return str(dtype).removeprefix("torch.")

@@ -1,0 +1,68 @@
+"""Relax -> scheduled TIR -> executable."""
+
+from collections import Counter
+from collections.abc import Callable
+
+import tvm
+from tvm import ir, relax
+
+from sparsecomp.schedules import schedule_module
+from sparsecomp.targets.base import Target
+
+Observer = Callable[[str, ir.IRModule], None]
+
+
+def lower(module: ir.IRModule, target: Target, observe: Observer | None = None) -> ir.IRModule:
+    """Legalise operators to TIR, fuse element-wise chains, schedule every function.
+
+    Args:
+        module: what the importer made.
+        target: the device to compile for.
+        observe: called with ``relax``, ``tir`` and ``scheduled`` and the module at that point.
+    """
+    notify = observe or (lambda _stage, _module: None)
+    notify("relax", module)
+    with tvm.target.Target(target.tvm_options()):
+        module = ir.transform.Sequential(_FUSION)(module)
+        notify("tir", module)
+        module = schedule_module(module, target)
+    notify("scheduled", module)
+    return module
+
+
+def build(module: ir.IRModule, target: Target) -> relax.VMExecutable:
+    """Compile a lowered module to machine code."""
+    with tvm.target.Target(target.tvm_options()):
+        module = ir.transform.Sequential(_FINISH)(module)
+        return tvm.compile(module, target=tvm.target.Target(target.tvm_options()), relax_pipeline=None)
+
+
+_FUSION = (
+    relax.transform.CanonicalizeBindings(),
+    relax.transform.DecomposeOpsForInference(),
+    relax.transform.LegalizeOps(),
+    relax.transform.AnnotateTIROpPattern(),
+    relax.transform.FoldConstant(),
+    relax.transform.FuseOps(),
+    relax.transform.FuseTIR(),
+    relax.transform.DeadCodeElimination(),
+)
+_FINISH = (
+    relax.transform.RewriteDataflowReshape(),
+    relax.transform.ToNonDataflow(),
+    relax.transform.RemovePurityChecking(),
+    relax.transform.CallTIRRewrite(),
+    relax.transform.StaticPlanBlockMemory(),
+    relax.transform.LowerAllocTensor(),
+    relax.transform.KillAfterLastUse(),
+    relax.transform.LowerRuntimeBuiltin(),
+    relax.transform.ComputePrimValue(),
+    relax.transform.VMShapeLower(),
+    relax.transform.AttachGlobalSymbol(),
+)
+
+
+def rules_used(module: ir.IRModule) -> dict[str, int]:
+    """How many functions each kernel or schedule rule made."""
+    names = [function.attrs.get("sparsecomp.rule") for function in module.functions.values() if function.attrs]
+    return dict(Counter(str(name) for name in names if name is not None))

@@ -1,0 +1,161 @@
+"""One spelling for each meaning: what later passes and rules must know is kept small."""
+
+import operator
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import fx
+
+from sparsecomp.program import Program
+
+aten = torch.ops.aten
+
+_CHECKS = {
+    aten._assert_tensor_metadata.default,
+    aten._assert_scalar.default,
+    aten._assert_async.msg,
+    aten.sym_constrain_range_for_size.default,
+    aten.sym_constrain_range.default,
+}
+_IDENTITIES = {
+    aten.alias.default,
+    aten.clone.default,
+    aten.contiguous.default,
+    aten.detach.default,
+    aten.dropout.default,
+    aten.feature_dropout.default,
+    aten.lift_fresh_copy.default,
+}
+_IDENTITIES_IF_SAME_TYPE = {
+    aten._to_copy.default,
+    aten.expand.default,
+    aten.reshape.default,
+    aten.slice.Tensor,
+    aten.to.device,
+    aten.to.dtype,
+    aten.to.dtype_layout,
+    aten.view.default,
+}
+_RENAMED: dict[object, torch._ops.OpOverload[..., Any]] = {
+    aten.view.default: aten.reshape.default,
+    aten._unsafe_view.default: aten.reshape.default,
+    aten._softmax.default: aten.softmax.int,
+}
+
+
+@dataclass(frozen=True)
+class Canonicalize:
+    """Remove what has no meaning for an inference graph and give the rest one form.
+
+    - checks, copies, dropout and casts or views to the same type disappear;
+    - ``view`` becomes ``reshape`` (copies were removed, so a view may no longer be one);
+    - ``_native_batch_norm_legit_no_training(...)[0]`` becomes ``batch_norm(...)``;
+    - ``addmm(b, x, w)``, ``mm(x, w)`` and ``matmul(x, w)`` with a weight ``w`` become ``linear(x, w^T, b)``.
+
+    A weight that is read under two names is read through one node.
+    """
+
+    name: str = "canonicalize"
+
+    def apply(self, program: Program) -> bool:
+        """See the class."""
+        changed = _merge_weights(program)
+        for node in program.calls():
+            rewrite = _REWRITES.get(node.target)
+            if rewrite is not None:
+                changed = rewrite(program, node) or changed
+        return changed
+
+
+def _merge_weights(program: Program) -> bool:
+    first: dict[tuple[object, ...], fx.Node] = {}
+    changed = False
+    for node in list(program.graph.find_nodes(op="get_attr")):
+        tensor = program.weight(node)
+        key = (tensor.data_ptr(), tuple(tensor.shape), tensor.stride(), tensor.dtype) if tensor.numel() else (node,)
+        kept = first.setdefault(key, node)
+        if kept is not node:
+            node.replace_all_uses_with(kept)
+            program.graph.erase_node(node)
+            changed = True
+    return changed
+
+
+def _remove(program: Program, node: fx.Node) -> bool:
+    program.graph.erase_node(node)
+    return True
+
+
+def _bypass(program: Program, node: fx.Node) -> bool:
+    source = node.args[0]
+    assert isinstance(source, fx.Node)
+    node.replace_all_uses_with(source)
+    program.graph.erase_node(node)
+    return True
+
+
+def _bypass_if_same_type(program: Program, node: fx.Node) -> bool:
+    source = node.args[0]
+    assert isinstance(source, fx.Node)
+    before, after = source.meta["val"], node.meta["val"]
+    if before.dtype == after.dtype and list(before.shape) == list(after.shape):
+        return _bypass(program, node)
+    return _rename(program, node)
+
+
+def _rename(_: Program, node: fx.Node) -> bool:
+    target = _RENAMED.get(node.target)
+    if target is None:
+        return False
+    node.target = target
+    if target is aten.softmax.int:
+        node.args = node.args[:2]  # the third says "half to float", always false on the cpu
+    return True
+
+
+def _batch_norm(program: Program, node: fx.Node) -> bool:
+    readers = list(node.users)
+    if any(user.target is not operator.getitem or user.args[1] != 0 for user in readers):
+        return False
+    x, gamma, beta, mean, var, momentum, eps = node.args
+    with program.graph.inserting_before(node):
+        args = (x, gamma, beta, mean, var, False, momentum, eps, False)
+        norm = program.graph.call_function(aten.batch_norm.default, args)
+    norm.meta = {**node.meta, "val": node.meta["val"][0]}
+    for reader in readers:
+        reader.replace_all_uses_with(norm)
+        program.graph.erase_node(reader)
+    program.graph.erase_node(node)
+    return True
+
+
+def _linear(program: Program, node: fx.Node) -> bool:
+    """``mm(x, w)`` or ``addmm(b, x, w)`` with ``w`` of shape [in, out] becomes ``linear``."""
+    bias, x, weight = (node.args[0], *node.args[1:3]) if node.target is aten.addmm.default else (None, *node.args[:2])
+    if not program.is_weight(weight) or node.kwargs or not (bias is None or _is_row(program, bias)):
+        return False
+    assert isinstance(weight, fx.Node)
+    value = program.weight(weight)
+    if value.dim() != 2:
+        return False
+    transposed = program.add_weight(str(weight.target), value.t().contiguous(), before=node)
+    node.target, node.args = aten.linear.default, (x, transposed, bias)
+    return True
+
+
+def _is_row(program: Program, bias: object) -> bool:
+    return isinstance(bias, fx.Node) and program.is_weight(bias) and program.weight(bias).dim() == 1
+
+
+_REWRITES: dict[object, Callable[[Program, fx.Node], bool]] = {
+    **dict.fromkeys(_CHECKS, _remove),
+    **dict.fromkeys(_RENAMED, _rename),
+    **dict.fromkeys(_IDENTITIES, _bypass),
+    **dict.fromkeys(_IDENTITIES_IF_SAME_TYPE, _bypass_if_same_type),
+    aten._native_batch_norm_legit_no_training.default: _batch_norm,
+    aten.addmm.default: _linear,
+    aten.mm.default: _linear,
+    aten.matmul.default: _linear,
+}

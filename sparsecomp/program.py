@@ -1,0 +1,232 @@
+"""The program: a torch.fx graph of aten operators that can be called at every stage, with its example inputs."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import fx
+from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
+from torch.utils import _pytree as pytree
+
+from sparsecomp.errors import SparsecompError
+
+
+@dataclass(frozen=True)
+class PassRecord:
+    """What one pass did: was anything changed, how long it took (seconds), and how far outputs moved (relative)."""
+
+    name: str
+    changed: bool
+    seconds: float
+    nodes: int
+    relative_error: float | None = None
+
+
+@dataclass
+class Program:
+    """A captured model between two passes.
+
+    The graph has ``placeholder``, ``get_attr`` (weights, one node a tensor), ``call_function`` (an ``OpOverload``, or
+    ``operator`` functions on sizes and tuples) and one ``output`` node. Every node carries ``meta["val"]``: the fake
+    tensor, or the size, that it computes.
+
+    Attributes:
+        module: the graph; called like the model, it returns outputs in the model's own structure.
+        args: positional example inputs.
+        kwargs: keyword example inputs.
+        range_constraints: for each symbolic size its smallest and largest value.
+        log: one record for each pass that ran.
+    """
+
+    module: fx.GraphModule
+    args: tuple[Any, ...]
+    kwargs: dict[str, Any]
+    range_constraints: dict[Any, Any] = field(default_factory=dict)
+    log: list[PassRecord] = field(default_factory=list)
+
+    @property
+    def graph(self) -> fx.Graph:
+        """The graph of ``module``."""
+        return self.module.graph
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """Run the program on tensors, without recording gradients."""
+        with torch.no_grad():
+            return self.module(*args, **kwargs)
+
+    def example_outputs(self) -> list[Any]:
+        """The flat outputs for the example inputs."""
+        return pytree.tree_leaves(self(*self.args, **self.kwargs))
+
+    def copy(self) -> "Program":
+        """A program with a graph of its own, over the same weights."""
+        graph = fx.Graph()
+        copies: dict[fx.Node, fx.Node] = {}
+        result = graph.graph_copy(self.graph, copies)
+        graph.output(result)
+        graph.set_codegen(self.graph._codegen)
+        return Program(
+            fx.GraphModule(self.module, graph), self.args, self.kwargs, self.range_constraints, list(self.log)
+        )
+
+    def output_spec(self) -> pytree.TreeSpec:
+        """The structure of the outputs, with the model's own classes."""
+        spec = self.graph._codegen.pytree_info.out_spec  # type: ignore[attr-defined]
+        assert isinstance(spec, pytree.TreeSpec)
+        return spec
+
+    def placeholders(self) -> list[fx.Node]:
+        """The flat inputs, in order."""
+        return list(self.graph.find_nodes(op="placeholder"))
+
+    def outputs(self) -> list[Any]:
+        """The flat results: nodes, or plain values that do not depend on the inputs."""
+        return list(pytree.tree_leaves(self.graph.output_node().args[0]))
+
+    def calls(self, *targets: Any) -> Iterator[fx.Node]:
+        """The calls of any of these operators, in graph order; all calls if none is named."""
+        for node in list(self.graph.nodes):
+            if node.op == "call_function" and (not targets or node.target in targets):
+                yield node
+
+    def is_weight(self, node: object) -> bool:
+        """Whether this argument of a node is a tensor that the program holds."""
+        return isinstance(node, fx.Node) and node.op == "get_attr"
+
+    def weight(self, node: fx.Node) -> torch.Tensor:
+        """The tensor behind a ``get_attr`` node."""
+        owner, name = _owner(self.module, str(node.target))
+        tensor = getattr(owner, name)
+        assert isinstance(tensor, torch.Tensor)
+        return tensor.detach()
+
+    def weights(self) -> dict[str, torch.Tensor]:
+        """All tensors that the graph reads, by name, in graph order."""
+        return {str(node.target): self.weight(node) for node in self.graph.find_nodes(op="get_attr")}
+
+    def add_weight(self, name: str, tensor: torch.Tensor, before: fx.Node) -> fx.Node:
+        """Store ``tensor`` under a free name made from ``name`` and return a new ``get_attr`` node for it."""
+        free = name = name.replace(".", "_")
+        count = 1
+        while hasattr(self.module, free):
+            free, count = f"{name}_{count}", count + 1
+        self.module.register_buffer(free, tensor.detach())
+        with self.graph.inserting_before(before):
+            node = self.graph.get_attr(free)
+        node.meta["val"] = self.fake(tensor)
+        return node
+
+    def fake(self, tensor: torch.Tensor) -> Any:
+        """The fake tensor of ``tensor`` in the mode of this program."""
+        return self.fake_mode().from_tensor(tensor.detach(), static_shapes=True)
+
+    def fake_mode(self) -> FakeTensorMode:
+        """The mode that all ``meta["val"]`` belong to; it knows the symbolic sizes."""
+        for node in self.graph.nodes:
+            for value in pytree.tree_leaves(node.meta.get("val")):
+                if isinstance(value, FakeTensor):
+                    return value.fake_mode
+        return FakeTensorMode()
+
+    def finish(self) -> None:
+        """Make graph, code, attributes and ``meta["val"]`` consistent after a rewrite."""
+        self.module.graph.lint()
+        self.module.recompile()
+        _ShapePropagation(self).run(*(node.meta["val"] for node in self.placeholders()))
+
+
+class _ShapePropagation(fx.Interpreter):
+    """Recompute ``meta["val"]`` of every node; symbolic sizes stay symbolic."""
+
+    def __init__(self, program: Program) -> None:
+        super().__init__(program.module)
+        self.program = program
+        self.mode = program.fake_mode()
+
+    def run(self, *args: Any, **_: Any) -> Any:  # the graph's code expects the model's structure; we have flat inputs
+        with self.mode, torch.no_grad():
+            return super().run(*args, enable_io_processing=False)
+
+    def run_node(self, n: fx.Node) -> Any:
+        if n.op == "get_attr":
+            value: Any = self._weight(n)
+        else:
+            value = super().run_node(n)
+        if n.op != "output":
+            n.meta["val"] = value
+        return value
+
+    def _weight(self, node: fx.Node) -> Any:
+        tensor, known = self.program.weight(node), node.meta.get("val")
+        same = isinstance(known, torch.Tensor) and known.shape == tensor.shape and known.dtype == tensor.dtype
+        return known if same else self.program.fake(tensor)
+
+
+def _owner(module: torch.nn.Module, path: str) -> tuple[torch.nn.Module, str]:
+    *parents, name = path.split(".")
+    for parent in parents:
+        module = getattr(module, parent)
+    return module, name
+
+
+def remove_unused_weights(program: Program) -> None:
+    """Drop the tensors that no node reads, so that they cost no memory."""
+    used = {str(node.target) for node in program.graph.find_nodes(op="get_attr")}
+    named = [
+        *program.module.named_parameters(remove_duplicate=False),
+        *program.module.named_buffers(remove_duplicate=False),
+    ]
+    for path, _ in named:
+        if path not in used:
+            owner, name = _owner(program.module, path)
+            delattr(owner, name)
+
+
+def source_line(node: fx.Node) -> str:
+    """The line of source that made this node, as ``file:line, code``; empty if torch did not record it.
+
+    Lines of the user come before lines of torch's own modules.
+    """
+    lines = [line.strip() for line in (node.stack_trace or "").splitlines()]
+    frames = [index for index, line in enumerate(lines) if line.startswith("File ")]
+    theirs = [index for index in frames if "/torch/" not in lines[index]] or frames
+    if not theirs:
+        return ""
+    place, code = lines[theirs[-1]], lines[theirs[-1] + 1 : theirs[-1] + 2]
+    place = place.removeprefix("File ").replace('"', "").replace(", line ", ":").split(", in ")[0]
+    return ", ".join([place, *code])
+
+
+def layer_name(node: fx.Node) -> str:
+    """The path of the module that made this node, as the user writes it (``encoder.layer.0.dense``)."""
+    stack = node.meta.get("nn_module_stack") or {}
+    path = next((entry[0] for entry in reversed(stack.values())), "")
+    return str(path).removeprefix("L['self'].").removeprefix("L['self']") or node.name
+
+
+def relative_error(outputs: Any, reference: Any) -> float:
+    """The largest ``||y - ref|| / ||ref||`` over all tensors of two equal structures, computed in float64.
+
+    Integers, booleans and plain values must be equal, and NaN and infinities must stand in the same places;
+    otherwise the result is infinite.
+    """
+    left, right = pytree.tree_leaves(outputs), pytree.tree_leaves(reference)
+    if len(left) != len(right):
+        raise SparsecompError(f"compared {len(left)} outputs with {len(right)}")
+    return max((_relative_error(a, b) for a, b in zip(left, right, strict=True)), default=0.0)
+
+
+def _relative_error(y: Any, ref: Any) -> float:
+    if not isinstance(ref, torch.Tensor) or not isinstance(y, torch.Tensor):
+        return 0.0 if y == ref else float("inf")
+    if y.shape != ref.shape or y.dtype != ref.dtype:
+        return float("inf")
+    if not ref.dtype.is_floating_point:
+        return 0.0 if torch.equal(y, ref) else float("inf")
+    finite = torch.isfinite(ref)
+    if not torch.equal(y[~finite], ref[~finite]) and not torch.equal(y[~finite].isnan(), ref[~finite].isnan()):
+        return float("inf")
+    y, ref = y[finite].double(), ref[finite].double()
+    difference, scale = float(torch.linalg.vector_norm(y - ref)), float(torch.linalg.vector_norm(ref))
+    return difference / scale if scale > 0 else difference

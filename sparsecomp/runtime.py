@@ -1,0 +1,207 @@
+"""The compiled program: called like the model; checks and times itself against it; saves itself."""
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from sparsecomp.engine import Engine
+from sparsecomp.errors import SparsecompError, VerificationError
+from sparsecomp.report import Report
+from sparsecomp.signature import Signature
+from sparsecomp.targets import Target, obstacle
+
+TOLERANCE = 1e-4
+
+
+@dataclass(frozen=True)
+class Timing:
+    """Latencies of one call, in milliseconds."""
+
+    runs: int
+    minimum: float
+    median: float
+    p90: float
+    p99: float
+
+    @staticmethod
+    def of(seconds: Sequence[float]) -> "Timing":
+        """Summarise measured seconds."""
+        values = np.asarray(seconds) * 1e3
+        quantiles = (float(np.percentile(values, q)) for q in (50, 90, 99))
+        return Timing(len(values), float(values.min()), *quantiles)
+
+    def __str__(self) -> str:
+        figures = f"median {self.median:.3f} ms, min {self.minimum:.3f}, p90 {self.p90:.3f}, p99 {self.p99:.3f}"
+        return f"{figures} ({self.runs} runs)"
+
+
+@dataclass(frozen=True)
+class Benchmark:
+    """The latency of a compiled program and, where the model is at hand, of the model in PyTorch."""
+
+    compiled: Timing
+    eager: Timing | None = None
+
+    @property
+    def speedup(self) -> float | None:
+        """Median of eager over median of compiled."""
+        return None if self.eager is None else self.eager.median / self.compiled.median
+
+    def __str__(self) -> str:
+        if self.eager is None:
+            return f"compiled: {self.compiled}"
+        return f"compiled: {self.compiled}\neager:    {self.eager}\nspeed-up: {self.speedup:.2f}"
+
+
+@dataclass
+class Library:
+    """Machine code with everything that is needed to run or save it.
+
+    Attributes:
+        module: what TVM compiled, or loaded.
+        weights: the tensors that it reads, by name, in the order that it reads them.
+        signature: what it takes and gives.
+        copied: results that share memory with an input or a weight.
+        target: the device that it is for.
+        report: what the compile did.
+    """
+
+    module: Any
+    weights: Mapping[str, Any]
+    signature: Signature
+    copied: tuple[int, ...]
+    target: Target
+    report: Report
+
+
+class Compiled:
+    """A model as machine code.
+
+    Call it like the model; torch tensors in, torch tensors out, numpy in, numpy out, without copies. Calls from several
+    threads are serialised: one runs at a time, with all cores.
+
+    Args:
+        make: gives the library on the first use; the inputs of that first call are its arguments.
+        reference: computes the same as the compiled program, for `verify` and `benchmark`.
+        assemble: makes outputs of the model's own classes from the flat results.
+    """
+
+    def __init__(
+        self,
+        make: Callable[[tuple[Any, ...], dict[str, Any]], Library],
+        reference: Callable[..., Any] | None = None,
+        assemble: Callable[[list[Any]], Any] | None = None,
+    ) -> None:
+        self._make = make
+        self._reference = reference
+        self.assemble = assemble
+        self._library: Library | None = None
+        self._engine: Engine | None = None
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """Run the program; inputs and outputs as the model has them.
+
+        Raises:
+            InputError: the inputs are not what the program was compiled for.
+        """
+        engine = self._engine or self._start(args, kwargs)
+        results = engine(args, kwargs)
+        signature = engine.signature
+        return signature.rebuild(results) if self.assemble is None else self.assemble(signature.leaves(results))
+
+    def _start(self, args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None) -> Engine:
+        library = self.prepare(args, kwargs)
+        reason = obstacle(library.target)
+        if reason is not None:
+            raise SparsecompError(f"this program cannot run here: {reason}; save() it and load it on such a machine")
+        self._engine = Engine(library.module, list(library.weights.values()), library.signature, library.copied)
+        return self._engine
+
+    def prepare(self, args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None) -> Library:
+        """Compile now, if that has not happened, and return the library."""
+        if self._library is None:
+            self._library = self._make(args, dict(kwargs or {}))
+        return self._library
+
+    @property
+    def signature(self) -> Signature:
+        """What the program takes and gives."""
+        return self.prepare().signature
+
+    @property
+    def target(self) -> Target:
+        """The device that it was compiled for."""
+        return self.prepare().target
+
+    @property
+    def report(self) -> Report:
+        """What the compile did."""
+        return self.prepare().report
+
+    def verify(self, *args: Any, tolerance: float = TOLERANCE, **kwargs: Any) -> float:
+        """Compare with the model on these inputs.
+
+        Returns:
+            The largest relative error ``||y - ref|| / ||ref||`` over the outputs.
+
+        Raises:
+            VerificationError: the error is above ``tolerance``.
+            SparsecompError: the program was loaded from a file, so the model is not at hand.
+        """
+        from sparsecomp.program import relative_error  # a loaded program must not need torch
+
+        error = relative_error(self(*args, **kwargs), self._model()(*args, **kwargs))
+        if not error <= tolerance:
+            raise VerificationError(f"verify: relative error {error:.2e} is above the allowed {tolerance:.0e}")
+        return error
+
+    def benchmark(self, *args: Any, runs: int = 50, warmup: int = 5, **kwargs: Any) -> Benchmark:
+        """Time calls on these inputs, interleaved with calls of the model where it is at hand.
+
+        Args:
+            args: positional inputs.
+            runs: timed calls of each.
+            warmup: calls before them.
+            kwargs: keyword inputs.
+        """
+        timed: list[Callable[..., Any]] = [self, *([self._reference] if self._reference is not None else [])]
+        seconds: list[list[float]] = [[] for _ in timed]
+        block = max(1, min(10, runs // 5))
+        for call in timed:
+            _time(call, args, kwargs, warmup)
+        while len(seconds[0]) < runs:
+            for call, taken in zip(timed, seconds, strict=True):
+                time.sleep(0.002)  # the other's idle threads stop spinning
+                _time(call, args, kwargs, 1)
+                taken += _time(call, args, kwargs, min(block, runs - len(taken)))
+        return Benchmark(*(Timing.of(taken) for taken in seconds))
+
+    def save(self, path: str | Path) -> None:
+        """Write the program to one file that `sparsecomp.load` runs, without torch and without the model's class.
+
+        Raises:
+            ArtifactError: there is no C compiler to link with, or the file cannot be written; no partial file is left.
+        """
+        from sparsecomp.artifact import save  # artifact builds on this module
+
+        save(self.prepare(), path)
+
+    def _model(self) -> Callable[..., Any]:
+        if self._reference is None:
+            raise SparsecompError(
+                "verify needs the model, and this program was loaded from a file; verify before saving"
+            )
+        return self._reference
+
+
+def _time(call: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any], runs: int) -> list[float]:
+    taken = []
+    for _ in range(runs):
+        start = time.perf_counter()
+        call(*args, **kwargs)
+        taken.append(time.perf_counter() - start)
+    return taken

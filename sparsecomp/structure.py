@@ -1,0 +1,93 @@
+"""Nested containers as data: which leaf stands where in tuples, lists, dicts and records.
+
+A saved program keeps the structure of its inputs and outputs as JSON, so that it can be called, and answers, without
+the classes of the model.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import fields, is_dataclass
+from typing import Any
+
+Structure = Any
+"""``None`` for a leaf; else ``{"tuple": [...]}``, ``{"list": [...]}``, ``{"dict": {...}}``, ``{"record": {...}}``."""
+
+
+class Record(dict[str, Any]):
+    """The fields of a model's own output class (a dataclass, a named tuple ...): by name, by attribute."""
+
+    def __getattr__(self, name: str) -> Any:
+        if name in self:
+            return self[name]
+        raise AttributeError(f"no field {name!r}; there are {', '.join(self) or 'none'}")
+
+
+def describe(value: Any) -> Structure:
+    """The structure of a value; whatever is no container is a leaf."""
+    if isinstance(value, dict) and type(value) is dict:
+        return {"dict": [[key, describe(item)] for key, item in value.items()]}
+    if type(value) in (tuple, list):
+        return {type(value).__name__: [describe(item) for item in value]}
+    names = _field_names(value)
+    if names is None:
+        return None
+    items = value if isinstance(value, Mapping) else {name: getattr(value, name) for name in names}
+    return {"record": [[name, describe(items[name])] for name in names]}
+
+
+def _field_names(value: Any) -> list[str] | None:
+    if isinstance(value, Mapping):  # a dataclass that is a mapping lists only the fields that are set
+        return [str(key) for key in value]
+    if is_dataclass(value) and not isinstance(value, type):
+        return [field.name for field in fields(value)]
+    return list(value._fields) if isinstance(value, tuple) and hasattr(value, "_fields") else None
+
+
+def flatten(value: Any, structure: Structure) -> list[Any]:
+    """The leaves of ``value``.
+
+    Raises:
+        ValueError: ``value`` has another structure; the message says where.
+    """
+    return list(_leaves(value, structure, ""))
+
+
+def _leaves(value: Any, structure: Structure, path: str) -> Iterator[Any]:
+    if structure is None:
+        yield value
+        return
+    ((kind, children),) = structure.items()
+    items = _children(value, kind, children, path)
+    for key, item, child in items:
+        yield from _leaves(item, child, f"{path}[{key!r}]")
+
+
+def _children(value: Any, kind: str, children: Sequence[Any], path: str) -> list[tuple[Any, Any, Structure]]:
+    if kind in ("tuple", "list"):
+        if not isinstance(value, tuple | list) or len(value) != len(children):
+            raise ValueError(f"{path or 'the inputs'}: expected a {kind} of {len(children)}, got {_name(value)}")
+        return [(index, item, child) for index, (item, child) in enumerate(zip(value, children, strict=True))]
+    keys = [key for key, _ in children]
+    if kind == "record" and not isinstance(value, Mapping):
+        value = {key: getattr(value, key) for key in keys if hasattr(value, key)}
+    if not isinstance(value, Mapping) or set(value) != set(keys):
+        raise ValueError(f"{path or 'the inputs'}: expected the keys {keys}, got {_name(value)}")
+    return [(key, value[key], child) for key, child in children]
+
+
+def rebuild(leaves: Iterator[Any], structure: Structure) -> Any:
+    """A value of this structure with these leaves; records come back as `Record`."""
+    if structure is None:
+        return next(leaves)
+    ((kind, children),) = structure.items()
+    if kind in ("tuple", "list"):
+        items = [rebuild(leaves, child) for child in children]
+        return tuple(items) if kind == "tuple" else items
+    made = {key: rebuild(leaves, child) for key, child in children}
+    return Record(made) if kind == "record" else made
+
+
+def _name(value: Any) -> str:
+    if isinstance(value, Mapping):
+        return f"the keys {list(value)}"
+    size = f" of {len(value)}" if isinstance(value, tuple | list) else ""
+    return f"a {type(value).__name__}{size}"

@@ -11,6 +11,7 @@ of a kernel. A result channel is constant if every input channel with a non-zero
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -46,10 +47,15 @@ class Affine:
     bias: Tensor
     even: bool
 
-    @property
+    @cached_property
     def connected(self) -> Tensor:
         """bool ``(groups, n, c)``: the result channel depends on the input channel."""
         return (self.weight != 0).any(dim=3)
+
+    @cached_property
+    def finite(self) -> Tensor:
+        """bool ``(groups, c)``: all weights of the input channel are finite."""
+        return self.weight.isfinite().all(dim=3).all(dim=1)
 
     def channels(self, facts: FactTable) -> AxisFacts:
         """What is known of the input channels."""
@@ -74,7 +80,7 @@ def affine_rule(relate: Callable[[Call], Relation], describe: Describe, add_bias
     """
 
     def forward(call: Call, relation: Relation, facts: FactTable) -> list[TensorFacts]:
-        affine = describe(call, facts)
+        affine = facts.once(call.node, lambda: describe(call, facts))
         if affine is None:
             return nothing_known(call, relation, facts)
         axes: list[AxisFacts | None] = [None] * len(call.output.shape)
@@ -82,13 +88,13 @@ def affine_rule(relate: Callable[[Call], Relation], describe: Describe, add_bias
         return [tuple(axes)]
 
     def demand(call: Call, relation: Relation, facts: FactTable, keep: Keep) -> dict[str, Tensor]:
-        affine = describe(call, facts)
+        affine = facts.once(call.node, lambda: describe(call, facts))
         if affine is None or "c" not in relation.sizes:
             return contract_demand(call, relation, facts, keep)
         return {"c": _needed(affine, facts, keep).any(dim=0)}
 
     def narrow(call: Call, relation: Relation, cut: Cut, keep: Keep) -> None:
-        affine = describe(call, cut.facts)
+        affine = cut.facts.once(call.node, lambda: describe(call, cut.facts))
         if "groups" in call.arguments and "g" in keep:
             call.rewrite(groups=int(keep["g"].sum()))
         removed = ~_mask(cut, *affine.source) if affine is not None else None
@@ -123,7 +129,7 @@ def _needed(affine: Affine, facts: FactTable, keep: Keep) -> Tensor:
     rows = keep["n"][None, :] & keep["g"][:, None] if "g" in keep else keep["n"][None, :]
     used = (affine.connected & rows[:, :, None]).any(dim=1)
     known = affine.channels(facts)
-    needed = used & ~(affine.per_group(_foldable(affine, known)) & affine.weight.isfinite().all(dim=3).all(dim=1))
+    needed = used & ~(affine.per_group(_foldable(affine, known)) & affine.finite)
     if not _may_merge(affine):
         return needed
     first = torch.zeros_like(needed[0])

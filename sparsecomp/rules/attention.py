@@ -16,8 +16,6 @@ aten = torch.ops.aten
 def _relation(call: Call) -> Relation:
     query, mask = call.tensor("query"), call.value("attn_mask")
     heads, shared = ("h", "h") if not call["enable_gqa"] else ("(h r)", "h")
-    if len(query.shape) == 3:
-        heads = shared = "h"
     lead = " ".join(f"b{i}" for i in range(len(query.shape) - 3))
     equation = f"{lead} {heads} _ e, {lead} {shared} _ e, {lead} {shared} _ d, "
     sizes = {}

@@ -145,7 +145,12 @@ class Coupling:
                 self.axes[key][mask & (self.axes[key] == 0)] = len(self.causes)
 
     def _close(self) -> None:
-        waiting = deque(reversed([node for node, application in self.calls.items() if application.rule is not None]))
+        waiting = [node for node, application in self.calls.items() if application.rule is not None]
+        while waiting:
+            self._close_from(deque(reversed(waiting)))
+            waiting = [node for node in waiting if self._leave_something(self.calls[node])]
+
+    def _close_from(self, waiting: deque[Node]) -> None:
         queued = set(waiting)
         while waiting:
             node = waiting.popleft()
@@ -174,20 +179,32 @@ class Coupling:
             for name, index in link.parts:
                 _spread(self.variables[node, name], index, causes)
 
-    def _demand(self, application: Application) -> None:
+    def _demanded(self, application: Application) -> dict[str, Tensor]:
         rule, node = application.rule, application.call.node
         if rule is None or not self._is_wanted(application):
-            return
-        needed = rule.demand(application.call, application.relation, self.table, self.kept_variables(node))
-        for name, mask in needed.items():
-            causes = self.variables[node, name]
-            if not bool(mask.any()) and not bool((causes > 0).any()):
-                mask = mask.clone()
-                mask[:1] = True  # an operator needs something to work on
-            new = mask & (causes == 0)
-            if bool(new.any()):
-                self.causes.append(Cause(node, "reads it"))
-                causes[new] = len(self.causes)
+            return {}
+        return rule.demand(application.call, application.relation, self.table, self.kept_variables(node))
+
+    def _demand(self, application: Application) -> None:
+        node = application.call.node
+        for name, mask in self._demanded(application).items():
+            self._keep_variable(node, name, mask, "reads it")
+
+    def _leave_something(self, application: Application) -> bool:
+        """An operator whose result is needed must not lose the last index of a contracted variable; was that about to be?"""
+        node = application.call.node
+        empty = [name for name in self._demanded(application) if not bool((self.variables[node, name] > 0).any())]
+        for name in empty:
+            first = torch.arange(self.variables[node, name].numel()) == 0
+            self._keep_variable(node, name, first, "must have something to work on")
+        return bool(empty)
+
+    def _keep_variable(self, node: Node, name: str, mask: Tensor, why: str) -> None:
+        causes = self.variables[node, name]
+        new = mask & (causes == 0)
+        if bool(new.any()):
+            self.causes.append(Cause(node, why))
+            causes[new] = len(self.causes)
 
     def _is_wanted(self, application: Application) -> bool:
         """Whether any result is needed: no axis of it has lost all slices."""

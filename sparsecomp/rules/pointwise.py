@@ -118,7 +118,7 @@ def _times(call: Call, relation: Relation, facts: FactTable) -> list[TensorFacts
         if known is not None:
             seen = [operand_facts(call, relation, facts, role, axis, known.size).zero for role in (0, 1)]
             zero = seen[0] | seen[1]
-            found[axis] = AxisFacts.of(known.constant | zero, torch.where(zero, 0, known.value), known.classes)
+            found[axis] = AxisFacts.of(known.constant | zero, torch.where(zero, torch.zeros_like(known.value), known.value), known.classes)
     return [tuple(found)]
 
 

@@ -1,11 +1,16 @@
 """The facts of every tensor of a graph, and what a rule may ask of them."""
 
+from collections.abc import Callable
+from typing import Any, TypeVar
+
 import torch
 from torch import Tensor
-from torch.fx import GraphModule
+from torch.fx import GraphModule, Node
 
 from sparsecomp.facts import AxisFacts, TensorFacts
 from sparsecomp.rules.call import Value, data_of
+
+Described = TypeVar("Described")
 
 
 class FactTable:
@@ -15,11 +20,19 @@ class FactTable:
         self.module = module
         self._axes: dict[tuple[Value, int], AxisFacts | None] = {}
         self._finite: dict[Value, bool] = {}
+        self._descriptions: dict[Node, Any] = {}
 
     def record(self, value: Value, facts: TensorFacts) -> None:
         """Enter what a rule found out of a tensor."""
         for axis, found in enumerate(facts):
             self._axes[value, axis] = found if found is not None and found.says_something() else None
+
+    def once(self, node: Node, describe: Callable[[], Described]) -> Described:
+        """What ``describe`` says of a call, asked for once only: reading a large weight takes time."""
+        if node not in self._descriptions:
+            self._descriptions[node] = describe()
+        found: Described = self._descriptions[node]
+        return found
 
     def data(self, value: Value) -> Tensor | None:
         """The elements, if they are known at compile time."""

@@ -20,30 +20,30 @@ Positions = Callable[[Call, int], Tensor | None]
 """For each slice of the result the slice of the input that it is, given the size of the axis; None if it is not known."""
 
 
-def _axis(call: Call) -> int:
-    dims = call.arguments.get("dim", call.arguments.get("dims"))
-    dim = dims[0] if isinstance(dims, (list, tuple)) else dims
-    return int(dim) % len(call.inputs[0].shape)
+def _axes(call: Call) -> list[int]:
+    rank = len(call.inputs[0].shape)
+    given = call.arguments.get("dim", call.arguments.get("dims"))
+    return [dim % rank for dim in (given if isinstance(given, (list, tuple)) else [given])] or list(range(rank))
 
 
 def _relation(positions: Positions) -> Callable[[Call], Relation]:
     def relation(call: Call) -> Relation:
-        source, axis = call.inputs[0], _axis(call)
-        text = " ".join("_" if i == axis else f"a{i}" for i in range(len(source.shape)))
+        source, axes = call.inputs[0], _axes(call)
+        text = " ".join("_" if i in axes else f"a{i}" for i in range(len(source.shape)))
         others = relate(f"{text} -> {text}", [source], call.outputs)
-        size = source.size(axis)
-        index = positions(call, size) if size is not None else None
-        if size is None or index is None or len(index) != call.output.size(axis):
+        size = source.size(axes[0])
+        index = positions(call, size) if size is not None and len(axes) == 1 else None
+        if size is None or index is None or len(index) != call.output.size(axes[0]):
             return others
-        links = (*others.links, whole(source, axis, "k", 0, False), Link(call.output, axis, (("k", index),), 0, True))
-        return Relation(links, {**others.sizes, "k": size})
+        taken = Link(call.output, axes[0], (("k", index),), 0, True)
+        return Relation((*others.links, whole(source, axes[0], "k", 0, False), taken), {**others.sizes, "k": size})
 
     return relation
 
 
 def _narrow(positions: Positions) -> Callable[[Call, Relation, Cut, Keep], None]:
     def narrow(call: Call, relation: Relation, cut: Cut, keep: Keep) -> None:
-        source, axis = call.inputs[0], _axis(call)
+        source, axis = call.inputs[0], _axes(call)[0]
         if "k" not in keep or bool(keep["k"].all()):
             return
         index = positions(call, int(source.shape[axis]))
@@ -81,12 +81,12 @@ def _narrowed(call: Call, size: int) -> Tensor | None:
 
 
 def _flipped(call: Call, size: int) -> Tensor | None:
-    return torch.arange(size).flip(0) if len(call["dims"]) == 1 else None
+    return torch.arange(size).flip(0)
 
 
 def _rolled(call: Call, size: int) -> Tensor | None:
     shifts = call.integers("shifts")
-    return torch.arange(size).roll(shifts[0]) if shifts is not None and len(shifts) == 1 == len(call["dims"]) else None
+    return torch.arange(size).roll(shifts[0]) if shifts is not None and call["dims"] else None
 
 
 def _indexed(call: Call, size: int) -> Tensor | None:
@@ -95,7 +95,7 @@ def _indexed(call: Call, size: int) -> Tensor | None:
 
 
 def _select_relation(call: Call) -> Relation:
-    source, axis, index = call.inputs[0], _axis(call), call["index"]
+    source, axis, index = call.inputs[0], _axes(call)[0], call["index"]
     names = [f"a{i}" for i in range(len(source.shape))]
     names[axis] = "k" if isinstance(index, int) else "_"
     right = " ".join(name for i, name in enumerate(names) if i != axis)
@@ -112,7 +112,7 @@ def _only_the_selected(call: Call, relation: Relation, facts: FactTable, keep: K
 
 def _select_forward(call: Call, relation: Relation, facts: FactTable) -> list[TensorFacts]:
     """What is true of the whole tensor along the other axes; and all, if the selected slice is constant."""
-    source, axis, index = call.inputs[0], _axis(call), call["index"]
+    source, axis, index = call.inputs[0], _axes(call)[0], call["index"]
     known = facts.axis(source, axis)
     if known is None or not isinstance(index, int) or not bool(known.constant[index]):
         return carry(call, relation, facts)

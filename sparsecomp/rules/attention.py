@@ -20,12 +20,17 @@ def _relation(call: Call) -> Relation:
     equation = f"{lead} {heads} _ e, {lead} {shared} _ e, {lead} {shared} _ d, "
     sizes = {}
     if mask is not None:
-        equation += " ".join(["*", heads if mask.size(-3) != 1 else "_", "_ _"] if len(mask.shape) > 2 else ["*"])
+        equation += _mask_axes(len(mask.shape), lead.split(), heads if len(mask.shape) > 2 and mask.size(-3) != 1 else "_")
     key_heads = call.tensor("key").size(-3)
     if key_heads is not None:
         sizes["h"] = key_heads
     operands = [query, call.tensor("key"), call.tensor("value"), mask]
     return relate(f"{equation} -> {lead} {heads} _ d", operands, call.outputs, sizes)
+
+
+def _mask_axes(rank: int, lead: list[str], heads: str) -> str:
+    """A mask is aligned from the right with ``(batch, heads, queries, keys)``."""
+    return " ".join([*lead, heads, "_", "_"][-rank:]) if rank > 1 else "_" * rank
 
 
 def _demand(call: Call, relation: Relation, facts: FactTable, keep: Keep) -> dict[str, Tensor]:

@@ -122,7 +122,10 @@ class Call:
         current = dict(_bound_arguments(self.node)) | changes
         schema: Any = self.node.target
         given = schema._schema.arguments
-        self.node.args = tuple(current[a.name] for a in given if not a.kwarg_only)
+        positional = [a for a in given if not a.kwarg_only]
+        while positional and _is_default(positional[-1], current[positional[-1].name]):
+            positional.pop()
+        self.node.args = tuple(current[a.name] for a in positional)
         self.node.kwargs = {a.name: current[a.name] for a in given if a.kwarg_only and current[a.name] is not None}
 
 
@@ -138,6 +141,10 @@ def _bound_arguments(node: Node) -> Iterator[tuple[str, Any]]:
         else:
             default = argument.default_value if argument.has_default_value() else None
             yield argument.name, node.kwargs.get(argument.name, default)
+
+
+def _is_default(argument: Any, given: Any) -> bool:
+    return argument.has_default_value() and not isinstance(given, Node) and bool(argument.default_value == given)
 
 
 def _tensors(arguments: Any) -> Iterator[Value]:

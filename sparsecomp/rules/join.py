@@ -18,6 +18,8 @@ def concatenated(value: Value, axis: int, pieces: list[int], role: int, is_outpu
     """The link of an axis made of pieces of these sizes, with one variable ``p0, p1, ...`` for each."""
     parts, start, total = [], 0, sum(pieces)
     for i, size in enumerate(pieces):
+        if size == 0:
+            continue
         index = torch.full((total,), ABSENT)
         index[start : start + size] = torch.arange(size)
         parts.append((f"p{i}", index))

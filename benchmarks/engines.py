@@ -139,7 +139,7 @@ def _onnx_file(job: Job) -> str:
 
 
 def _feed(names: list[str], inputs: Inputs) -> dict[str, np.ndarray]:
-    """Inputs by the engine's names: keywords by name, the others in order; keywords that the export dropped stay out."""
+    """Inputs by the engine's names: keywords by name, others in order; keywords that the export dropped stay out."""
     positional = [name for name in names if name not in inputs.kwargs]
     feed = dict(zip(positional, inputs.args, strict=True)) | inputs.kwargs
     return {name: feed[name].numpy() for name in names}

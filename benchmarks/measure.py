@@ -48,9 +48,9 @@ def measure(case: Case, engines: Sequence[str], protocol: Protocol) -> dict[str,
     """Load, check and time ``engines`` on ``case``.
 
     Returns:
-        ``{"model", "sparsity", "batch", "length", "zeros", "engines": {name: figures}, "best_dense", "ratios"}``; figures
-        are ``min_ms``, ``median_ms``, ``samples_ms``, ``load_s`` and ``relative_error`` against float64, or only
-        ``error`` where the engine is missing or failed.
+        ``{"model", "sparsity", "batch", "length", "zeros", "engines": {name: figures}, "best_dense", "ratios"}``;
+        figures are ``min_ms``, ``median_ms``, ``samples_ms``, ``load_s`` and ``relative_error`` against float64, or
+        only ``error`` where the engine is missing or failed.
     """
     with contextlib.ExitStack() as stack:
         scratch = Path(stack.enter_context(tempfile.TemporaryDirectory()))

@@ -9,6 +9,7 @@ from benchmarks.engines import OURS
 from benchmarks.measure import Protocol
 
 SCHEMA = 1
+TOLERANCE = 1e-4
 
 
 def record(results: list[dict[str, Any]], protocol: Protocol) -> dict[str, Any]:
@@ -31,13 +32,21 @@ def table(results: list[dict[str, Any]], engines: list[str]) -> str:
 
 
 def failures(results: list[dict[str, Any]]) -> list[str]:
-    """One line for each engine that is missing or failed on a case."""
+    """One line for each engine that is missing, failed or computed something else on a case."""
     return [
-        f"{_case(result)} at {100 * result['sparsity']:g} %: {engine}: {entry['error'].splitlines()[0]}"
+        f"{_case(result)} at {100 * result['sparsity']:g} %: {engine}: {remark}"
         for result in results
         for engine, entry in result["engines"].items()
-        if "error" in entry
+        if (remark := fault(entry))
     ]
+
+
+def fault(entry: dict[str, Any]) -> str:
+    """What is wrong with an engine's figures; empty if nothing is."""
+    if "error" in entry:
+        return f"failed: {entry['error'].splitlines()[0]}"
+    error = entry["relative_error"]
+    return "" if error <= TOLERANCE else f"wrong: relative error {error:.1e}"
 
 
 def write_json(folder: Path, results: list[dict[str, Any]], protocol: Protocol) -> None:

@@ -19,7 +19,6 @@ from benchmarks.measure import Case, measure
 from benchmarks.networks import add_protocol, names, protocol
 
 ENGINES = ("eager", OURS)
-TOLERANCE = 1e-4
 SLOWEST = 3.0
 
 
@@ -35,12 +34,9 @@ def arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
 
 def verdict(result: dict[str, Any]) -> str:
     """``ok``, or what is wrong with the model's figures."""
-    ours = result["engines"][OURS]
-    if "error" in ours:
-        return f"failed: {ours['error'].splitlines()[0]}"
-    if not ours["relative_error"] <= TOLERANCE:
-        return "wrong"
-    return "slow" if OURS in result["ratios"] and result["ratios"][OURS]["min"] < 1 / SLOWEST else "ok"
+    fault = report.fault(result["engines"][OURS])
+    slow = OURS in result["ratios"] and result["ratios"][OURS]["min"] < 1 / SLOWEST
+    return fault or ("slow" if slow else "ok")
 
 
 def table(results: Sequence[dict[str, Any]]) -> str:

@@ -36,6 +36,7 @@ class WorkerProcess:
                 stdout=subprocess.PIPE,
                 stderr=sink,
                 env=os.environ | dict.fromkeys(names, str(threads)),
+                cwd=Path(__file__).parents[1],
             )
         os.sched_setaffinity(self._process.pid, cores)
 

@@ -17,7 +17,7 @@ from sparsecomp.capture import capture
 from sparsecomp.dump import Dump
 from sparsecomp.engine import Engine
 from sparsecomp.errors import CaptureError, VerificationError
-from sparsecomp.lower import build, lower, rules_used, to_relax
+from sparsecomp.lower import Decision, build, decide, lower, pack_weights, rules_used, to_relax
 from sparsecomp.passes import PIPELINE, run
 from sparsecomp.program import Program, relative_error
 from sparsecomp.report import Report
@@ -48,6 +48,7 @@ class Compilation:
     progress: Progress | None = None
     seconds: dict[str, float] = field(default_factory=dict)
     captured: Program | None = None
+    final: Program | None = None
 
     def reference(self, *args: Any, **kwargs: Any) -> Any:
         """What the compiled program must compute."""
@@ -74,15 +75,21 @@ class Compilation:
             dump.captured(program)
         with self._stage("passes"):
             run(PIPELINE, program, dump.after_pass, self.verify)
+        self.final = program.copy()
+        with self._stage("choose kernels"):
+            decisions = decide(program, self.target)
+            kernels = pack_weights(program, decisions)
         with self._stage("import"):
-            module = to_relax(program, self.target)
+            module = to_relax(program, self.target, kernels)
         with self._stage("schedule"):
             module = lower(module, self.target, dump.lowered)
         with self._stage("build"):
             executable = build(module, self.target)
-        return self._finish(program, executable, rules_used(module))
+        return self._finish(program, executable, rules_used(module), decisions)
 
-    def _finish(self, program: Program, executable: Any, kernels: Mapping[str, int]) -> Library:
+    def _finish(
+        self, program: Program, executable: Any, kernels: Mapping[str, int], decisions: Mapping[str, Decision]
+    ) -> Library:
         signature = signature_of(program, self.model)
         weights = {
             name: tensor.clone(memory_format=torch.contiguous_format) for name, tensor in program.weights().items()
@@ -101,6 +108,7 @@ class Compilation:
             weight_bytes=sum(tensor.numel() * tensor.element_size() for tensor in weights.values()),
             relative_error=error,
             kernels=kernels,
+            decisions=tuple(decision.to_dict() for decision in decisions.values()),
         )
         return Library(executable, weights, signature, copied, self.target, report)
 

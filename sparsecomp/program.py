@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 from torch import fx
+from torch._dispatch.python import enable_python_dispatcher
 from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
 from torch.utils import _pytree as pytree
 
@@ -137,7 +138,10 @@ class Program:
 
 
 class _ShapePropagation(fx.Interpreter):
-    """Recompute ``meta["val"]`` of every node; symbolic sizes stay symbolic."""
+    """Recompute ``meta["val"]`` where the call or what it reads has changed; symbolic sizes stay symbolic.
+
+    What torch computed while it traced is kept where it still holds.
+    """
 
     def __init__(self, program: Program) -> None:
         super().__init__(program.module)
@@ -145,22 +149,33 @@ class _ShapePropagation(fx.Interpreter):
         self.mode = program.fake_mode()
 
     def run(self, *args: Any, **_: Any) -> Any:  # the graph's code expects the model's structure; we have flat inputs
-        with self.mode, torch.no_grad():
+        with self.mode, enable_python_dispatcher(), torch.no_grad():
             return super().run(*args, enable_io_processing=False)
 
     def run_node(self, n: fx.Node) -> Any:
+        types = [_type(source.meta.get("val")) for source in n.all_input_nodes]
+        call = (n.target, str(n.args), str(n.kwargs), types)
         if n.op == "get_attr":
             value: Any = self._weight(n)
+        elif n.op == "call_function" and n.meta.get("val") is not None and n.meta.get("call", call) == call:
+            value = n.meta["val"]
         else:
             value = super().run_node(n)
         if n.op != "output":
-            n.meta["val"] = value
+            n.meta.update(val=value, call=call)
         return value
 
     def _weight(self, node: fx.Node) -> Any:
-        tensor, known = self.program.weight(node), node.meta.get("val")
+        owner, name = _owner(self.program.module, str(node.target))
+        tensor, known = getattr(owner, name), node.meta.get("val")
         same = isinstance(known, torch.Tensor) and known.shape == tensor.shape and known.dtype == tensor.dtype
         return known if same else self.program.fake(tensor)
+
+
+def _type(value: Any) -> str:
+    """Shape and dtype of each tensor, the expression of each size."""
+    leaves = pytree.tree_leaves(value)
+    return str([(leaf.dtype, list(leaf.shape)) if isinstance(leaf, torch.Tensor) else leaf for leaf in leaves])
 
 
 def _owner(module: torch.nn.Module, path: str) -> tuple[torch.nn.Module, str]:

@@ -21,6 +21,7 @@ class Report:
         weight_bytes: size of all weights.
         relative_error: of the compiled program against the model on the example inputs; None if not verified.
         kernels: how often each kernel or schedule rule was used.
+        decisions: for each weight of a linear or convolution: its candidates, the one chosen, and why.
     """
 
     model: str
@@ -32,6 +33,7 @@ class Report:
     weight_bytes: int
     relative_error: float | None = None
     kernels: Mapping[str, int] = field(default_factory=dict)
+    decisions: tuple[Mapping[str, Any], ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON types."""
@@ -40,7 +42,7 @@ class Report:
     @staticmethod
     def from_dict(data: Mapping[str, Any]) -> "Report":
         """The inverse of `to_dict`."""
-        return Report(**{**data, "passes": tuple(data["passes"])})
+        return Report(**{**data, "passes": tuple(data["passes"]), "decisions": tuple(data["decisions"])})
 
     def to_json(self, path: str | Path) -> None:
         """Write the report to a file."""

@@ -1,13 +1,15 @@
 """What a converter sees: the function that is being built, the target, and the values made so far."""
 
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import fx
 from tvm import relax, te, tirx
 
+from sparsecomp.lower.pack import Packed
 from sparsecomp.lower.symbols import Symbols
+from sparsecomp.schedules import RULE, SCHEDULED
 from sparsecomp.targets.base import Target
 
 _OPAQUE = 8  # TVM's number for a function that fuses with nothing
@@ -18,12 +20,14 @@ class Context:
 
     Attributes:
         target: the device to compile for.
+        kernels: problem and schedule of packed operators.
         symbols: the TVM variables of symbolic sizes.
         builder: Relax's block builder.
     """
 
-    def __init__(self, importer: Any, target: Target, graph: fx.Graph) -> None:
+    def __init__(self, importer: Any, target: Target, graph: fx.Graph, kernels: Mapping[str, Packed]) -> None:
         self.target = target
+        self.kernels = kernels
         self.builder: relax.BlockBuilder = importer.block_builder
         self._env: dict[fx.Node, Any] = importer.env
         inputs = [(node, self._env[node]) for node in graph.find_nodes(op="placeholder") if node in self._env]
@@ -42,6 +46,13 @@ class Context:
         """Bind an expression to a new variable."""
         return self.builder.emit(expression)
 
+    def reshape(self, argument: Any, shape: Sequence[Any]) -> relax.Var:
+        """The value of an argument, with another shape where its rank differs."""
+        value = self.value(argument)
+        if len(value.ty.shape.values) == len(shape):
+            return value
+        return self.emit(relax.op.reshape(value, relax.ShapeExpr(list(shape))))
+
     def type_of(self, value: torch.Tensor) -> Any:
         """The Relax type of a fake tensor."""
         return relax.TensorType(self.symbols.dims(value.shape), dtype_name(value.dtype))
@@ -51,7 +62,7 @@ class Context:
         return self.builder.emit_te(build, *(self.value(argument) for argument in arguments))
 
     def call(
-        self, key: Hashable, build: Callable[[], tirx.PrimFunc], arguments: Sequence[Any], out: torch.Tensor, name: str
+        self, key: Hashable, build: Callable[[], tirx.PrimFunc], arguments: Sequence[Any], out: Any, name: str
     ) -> relax.Var:
         """Call one of our kernels; kernels with the same key are built once.
 
@@ -59,14 +70,14 @@ class Context:
             key: what the kernel depends on.
             build: makes the kernel; it takes the arguments, then the output.
             arguments: nodes, or Relax expressions.
-            out: the fake tensor of the output.
+            out: the Relax type of the output.
             name: what the function is called in dumps and profiles.
         """
         if key not in self._functions:
-            function = build().with_attr("op_pattern", _OPAQUE)
+            function = build().with_attr({"op_pattern": _OPAQUE, SCHEDULED: True, RULE: name})
             self._functions[key] = self.builder.add_func(function.without_attr("global_symbol"), name)
         values = [self.value(argument) for argument in arguments]
-        return self.emit(relax.call_tir(self._functions[key], values, out_ty=self.type_of(out)))
+        return self.emit(relax.call_tir(self._functions[key], values, out_ty=out))
 
 
 def dtype_name(dtype: torch.dtype) -> str:

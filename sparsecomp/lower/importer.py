@@ -1,5 +1,6 @@
 """Program -> Relax: TVM's importer, with our converters before its own and one error for all that is missing."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -13,14 +14,20 @@ from sparsecomp.errors import LoweringError, UnsupportedOperatorError
 from sparsecomp.lower.context import Context
 from sparsecomp.lower.converters import CONVERTERS
 from sparsecomp.lower.exported import to_exported
+from sparsecomp.lower.pack import Packed
 from sparsecomp.program import Program, source_line
 from sparsecomp.targets.base import Target
 
 
-def to_relax(program: Program, target: Target) -> ir.IRModule:
+def to_relax(program: Program, target: Target, kernels: Mapping[str, Packed]) -> ir.IRModule:
     """Translate a program to a Relax module with one function ``main(inputs..., weights)``.
 
     ``weights`` is one tuple: the tensors of ``program.weights()``, in that order.
+
+    Args:
+        program: the program, its weights packed.
+        target: the device to compile for.
+        kernels: what `pack_weights` returned.
 
     Raises:
         UnsupportedOperatorError: lists every operator that neither we nor TVM can translate.
@@ -28,7 +35,7 @@ def to_relax(program: Program, target: Target) -> ir.IRModule:
     """
     names = _check_supported(program)
     exported = to_exported(program)
-    convert = _Converter(target)
+    convert = _Converter(target, kernels)
     module = from_exported_program(
         exported,
         keep_params_as_input=True,
@@ -66,14 +73,15 @@ def _name(node: fx.Node) -> str:
 class _Converter:
     """Translates one node; what the importer calls for every operator of the graph."""
 
-    def __init__(self, target: Target) -> None:
+    def __init__(self, target: Target, kernels: Mapping[str, Packed]) -> None:
         self._target = target
+        self._kernels = kernels
         self._context: Context | None = None
         self._fallbacks: dict[str, Any] = {}
 
     def __call__(self, node: fx.Node, importer: Any) -> Any:
         if self._context is None:
-            self._context = Context(importer, self._target, node.graph)
+            self._context = Context(importer, self._target, node.graph, self._kernels)
             self._fallbacks = importer.create_convert_map()
         value = node.meta["val"]
         if isinstance(value, int | torch.SymInt):

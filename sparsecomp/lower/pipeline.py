@@ -6,6 +6,7 @@ from collections.abc import Callable
 import tvm
 from tvm import ir, relax
 
+from sparsecomp.lower.machine_code import NAME
 from sparsecomp.schedules import schedule_module
 from sparsecomp.targets.base import Target
 
@@ -34,7 +35,9 @@ def build(module: ir.IRModule, target: Target) -> relax.VMExecutable:
     """Compile a lowered module to machine code."""
     with tvm.target.Target(target.tvm_options()):
         module = ir.transform.Sequential(_FINISH)(module)
-        return tvm.compile(module, target=tvm.target.Target(target.tvm_options()), relax_pipeline=None)
+        return tvm.compile(
+            module, target=tvm.target.Target(target.tvm_options()), relax_pipeline=None, tir_pipeline=NAME
+        )
 
 
 _FUSION = (

@@ -5,12 +5,26 @@ from sparsecomp.passes.driver import Pass, run
 from sparsecomp.passes.eliminate_dead import EliminateDead
 from sparsecomp.passes.fold_batch_norm import FoldBatchNorm
 from sparsecomp.passes.fold_constants import FoldConstants
+from sparsecomp.passes.fold_scale import FoldScale
+from sparsecomp.passes.fuse_epilogues import FuseEpilogues
 
 PIPELINE: tuple[Pass, ...] = (
     Canonicalize(),
     FoldConstants(),
     FoldBatchNorm(),
+    FoldScale(),
+    FuseEpilogues(),
     EliminateDead(),
 )
 
-__all__ = ["PIPELINE", "Canonicalize", "EliminateDead", "FoldBatchNorm", "FoldConstants", "Pass", "run"]
+__all__ = [
+    "PIPELINE",
+    "Canonicalize",
+    "EliminateDead",
+    "FoldBatchNorm",
+    "FoldConstants",
+    "FoldScale",
+    "FuseEpilogues",
+    "Pass",
+    "run",
+]

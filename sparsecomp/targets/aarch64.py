@@ -4,7 +4,7 @@ from sparsecomp.targets.base import Target
 
 AARCH64 = Target(
     name="aarch64",
-    description="64-bit Arm with NEON, Linux",
+    description="64-bit Arm with NEON",
     triple="aarch64-unknown-linux-gnu",
     mcpu="generic",
     vector_bits=128,

@@ -16,13 +16,13 @@ class Target:
         triple: LLVM target triple.
         mcpu: LLVM CPU name.
         mattr: LLVM features to add (``"+name"``) to those of the CPU or to drop (``"-name"``).
-        mabi: LLVM name of the calling convention, where the triple alone does not say it.
         vector_bits: width of one vector register.
         vector_registers: how many vector registers there are.
         cores: threads that the program may use.
         l1_bytes, l2_bytes, l3_bytes: data cache sizes seen by one core.
         flops: peak float32 FLOP/s of one core.
         bytes_per_s: bytes/s of one core from ``(L1, L2, L3, DRAM)``.
+        mabi: LLVM name of the calling convention, where the triple alone does not say it.
     """
 
     name: str
@@ -30,7 +30,6 @@ class Target:
     triple: str
     mcpu: str
     mattr: tuple[str, ...] = ()
-    mabi: str = ""
     vector_bits: int = 128
     vector_registers: int = 32
     cores: int = 1
@@ -39,6 +38,7 @@ class Target:
     l3_bytes: int = 4 * 1024 * 1024
     flops: float = 10e9
     bytes_per_s: tuple[float, float, float, float] = (100e9, 50e9, 30e9, 8e9)
+    mabi: str = ""
 
     @property
     def lanes(self) -> int:

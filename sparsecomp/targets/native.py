@@ -76,7 +76,7 @@ def describe(host: Host, triple: str, mcpu: str) -> Target:
     l1, l2, l3 = (loads * hertz * bits / 8 for loads in LOADS_PER_CYCLE)
     return Target(
         name="native",
-        description=f"this machine: {host.cpu or platform.machine()}",
+        description=host.cpu or platform.machine(),
         triple=triple,
         mcpu=mcpu,
         mattr=mattr,

@@ -4,7 +4,7 @@ from sparsecomp.targets.base import Target
 
 RISCV64 = Target(
     name="riscv64",
-    description="64-bit RISC-V with vectors (rv64gcv), Linux",
+    description="64-bit RISC-V with vectors (rv64gcv)",
     triple="riscv64-unknown-linux-gnu",
     mcpu="generic-rv64",
     mattr=("+m", "+a", "+f", "+d", "+c", "+v"),

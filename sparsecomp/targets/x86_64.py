@@ -8,7 +8,7 @@ from sparsecomp.targets.base import Target
 
 X86_64_V3 = Target(
     name="x86-64-v3",
-    description="x86-64 with AVX2 and FMA (Intel since Haswell, AMD since Zen), Linux",
+    description="AVX2 and FMA: Intel since Haswell, AMD since Zen",
     triple="x86_64-unknown-linux-gnu",
     mcpu="x86-64-v3",
     vector_bits=256,
@@ -23,7 +23,7 @@ X86_64_V3 = Target(
 
 X86_64_V4 = Target(
     name="x86-64-v4",
-    description="x86-64 with AVX-512 (Intel since Skylake-X, AMD since Zen 4), Linux",
+    description="AVX-512: Intel since Skylake-X, AMD since Zen 4",
     triple="x86_64-unknown-linux-gnu",
     mcpu="x86-64-v4",
     vector_bits=512,

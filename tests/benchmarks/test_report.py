@@ -23,7 +23,7 @@ def test_the_table_has_a_row_a_case_and_says_what_failed() -> None:
     rows = report.table(results, ["eager", "sparsecomp"]).splitlines()
     assert rows[2] == "| bert | 90 % | 8.00 | 4.00 | 2.00 (2.25) |"
     assert rows[3] == "| bert | 95 % | 8.00 | failed | - |"
-    assert report.failures(results) == ["bert at 95 %: sparsecomp: Boom: no"]
+    assert report.failures(results) == ["bert at 95 %: sparsecomp: failed: Boom: no"]
 
 
 def test_the_json_holds_what_is_needed_to_judge_the_figures(tmp_path: Path) -> None:
@@ -50,8 +50,8 @@ def test_the_plot_is_drawn_where_there_are_ratios_of_ours(tmp_path: Path) -> Non
     [
         (ours(8.0), "ok"),
         (ours(25.0), "slow"),
-        (ours(8.0, error=1e-3), "wrong"),
-        (ours(8.0, error=float("nan")), "wrong"),
+        (ours(8.0, error=1e-3), "wrong: relative error 1.0e-03"),
+        (ours(8.0, error=float("nan")), "wrong: relative error nan"),
         ({"error": "LoweringError: aten.foo\n  at x.py"}, "failed: LoweringError: aten.foo"),
     ],
 )

@@ -3,6 +3,7 @@ from dataclasses import replace
 
 import pytest
 
+from sparsecomp.targets import native
 from sparsecomp.targets.aarch64 import AARCH64
 from sparsecomp.targets.host import Host, read_host
 from sparsecomp.targets.native import FEATURES, describe, detect, obstacle
@@ -71,7 +72,7 @@ def test_speeds_follow_the_clock():
 @pytest.fixture
 def on_zen3(monkeypatch):
     host = replace(UNKNOWN, flags=flags("x86_64", *AVX512, "avxvnni", "amx-tile", "amx-int8", "amx-bf16"))
-    monkeypatch.setattr("sparsecomp.targets.native.detect", lambda: describe(host, X86, "znver3"))
+    monkeypatch.setattr(native, "detect", lambda: describe(host, X86, "znver3"))
 
 
 @pytest.mark.usefixtures("on_zen3")

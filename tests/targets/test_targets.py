@@ -2,7 +2,6 @@ import pytest
 import tvm
 from tvm.script import tirx as T
 
-import sparsecomp.targets
 from sparsecomp.errors import TargetError
 from sparsecomp.targets import Target, available, resolve
 
@@ -58,7 +57,3 @@ def test_numbers_are_those_of_a_real_device(target):
     assert target.l1_bytes < target.l2_bytes <= target.l3_bytes
     assert list(target.bytes_per_s) == sorted(target.bytes_per_s, reverse=True)
     assert target.vector_registers in (16, 32)
-
-
-def test_everything_public_is_there():
-    assert all(hasattr(sparsecomp.targets, name) for name in sparsecomp.targets.__all__)

@@ -10,8 +10,14 @@ from typing import Any
 from torch import fx
 
 from sparsecomp.lower.context import Context
-from sparsecomp.lower.converters import create, view
+from sparsecomp.lower.converters import attention, create, fused, packed, view
 
 Converter = Callable[[fx.Node, Context], Any]
 
-CONVERTERS: dict[Any, Converter] = {**create.CONVERTERS, **view.CONVERTERS}
+CONVERTERS: dict[Any, Converter] = {
+    **attention.CONVERTERS,
+    **create.CONVERTERS,
+    **fused.CONVERTERS,
+    **packed.CONVERTERS,
+    **view.CONVERTERS,
+}

@@ -1,0 +1,222 @@
+"""Scaled dot product attention: softmax(Q K^T * scale + mask) V, one block of queries at a time.
+
+The scores of a block are kept as [key, query], queries in the lanes of a vector: maximum, exponential and sum over the keys then
+need no work across lanes, the product with K reads K as it lies, and only the queries, which are few, are transposed. The score
+block stays in the L2 cache. Blocks of all heads are independent and run in parallel.
+"""
+
+from dataclasses import dataclass
+
+from tvm import tirx
+from tvm.tirx import Buffer
+
+from sparsecomp.schedules.finish import finish
+from sparsecomp.schedules.loops import (
+    Dim,
+    choose,
+    function,
+    independent,
+    index,
+    load,
+    loop,
+    scratch,
+    sequence,
+    store,
+    vector,
+    with_buffers,
+)
+from sparsecomp.schedules.math import fast_exp
+from sparsecomp.schedules.rewrite import Expr, Stmt
+from sparsecomp.schedules.tiles import Panels, Tile, product, row_tiles, tile_for
+from sparsecomp.targets.base import Target
+
+# Stands for minus infinity: far below any score, and finite, so that a row with every key masked gives no NaN.
+MASKED = -1e30
+# Rows of the result that are computed at a time; divides the queries of a block.
+RESULT_ROWS = 4
+
+
+@dataclass(frozen=True)
+class AttentionSpec:
+    """The problem: q [batch, heads, queries, depth], k and v [batch, kv_heads, keys, depth] to [batch, heads, queries, depth].
+
+    Attributes:
+        batch, queries, keys: sizes; integers or symbolic.
+        mask: shape of the mask, each of its four sizes that of the scores or one; None for no mask.
+        mask_dtype: ``"float32"`` for a mask to add, ``"bool"`` for one that is true where a key is seen.
+        causal: whether query i sees only the keys up to i.
+    """
+
+    batch: Dim
+    heads: int
+    kv_heads: int
+    queries: Dim
+    keys: Dim
+    depth: int
+    scale: float
+    mask: tuple[Dim, Dim, Dim, Dim] | None = None
+    mask_dtype: str = "float32"
+    causal: bool = False
+
+
+@dataclass(frozen=True)
+class _Block:
+    """One block of queries of one head, and the buffers that it reads and writes."""
+
+    spec: AttentionSpec
+    tile: Tile
+    q: Buffer
+    k: Buffer
+    v: Buffer
+    mask: Buffer | None
+    out: Buffer
+    batch: Expr
+    head: Expr
+    first: Expr
+
+    @property
+    def kv_head(self) -> Expr:
+        return self.head // index(self.spec.heads // self.spec.kv_heads)
+
+    @property
+    def keys(self) -> Dim:
+        """Keys that any query of the block sees."""
+        if not self.spec.causal:
+            return self.spec.keys
+        return tirx.min(index(self.spec.keys), self.first + index(self.tile.columns))
+
+
+def _last_query(block: _Block, column: Expr) -> Expr:
+    return tirx.min(block.first + column, index(block.spec.queries) - index(1))
+
+
+def _transpose_queries(block: _Block, queries: Buffer) -> Stmt:
+    """queries[d, column] = q[first + column, d] * scale; columns past the end repeat the last query."""
+    scale = tirx.const(block.spec.scale, "float32")
+
+    def one(column: Expr) -> Stmt:
+        row = [block.batch, block.head, _last_query(block, column)]
+        return loop(block.spec.depth, lambda d: store(queries, [d, column], load(block.q, [*row, d]) * scale), name="d")
+
+    return loop(block.tile.columns, one, name="column")
+
+
+def _masked(block: _Block, key: Expr, column: Expr, score: Expr) -> Expr:
+    spec = block.spec
+    if spec.causal:
+        score = tirx.Select(key <= block.first + column, score, tirx.const(MASKED, "float32"))
+    if block.mask is None or spec.mask is None:
+        return score
+    place = (block.batch, block.head, _last_query(block, column), key)
+    at = [index(0) if isinstance(size, int) and size == 1 else i for size, i in zip(spec.mask, place, strict=True)]
+    value = load(block.mask, at)
+    if spec.mask_dtype == "bool":
+        return tirx.Select(value, score, tirx.const(MASKED, "float32"))
+    return tirx.max(score + value, tirx.const(MASKED, "float32"))
+
+
+def _scores(block: _Block, queries: Buffer, scores: Buffer) -> Stmt:
+    def tile_at(tile: Tile, first: Expr) -> Stmt:
+        def key_value(row: int, d: Expr) -> Expr:
+            return load(block.k, [block.batch, block.kv_head, first + index(row), d])
+
+        def put(row: int, column: Expr, value: Expr) -> Stmt:
+            key = first + index(row)
+            return store(scores, [key, column], _masked(block, key, column, value))
+
+        return product(tile, block.spec.depth, key_value, lambda d, column: load(queries, [d, column]), put)
+
+    return row_tiles(block.tile, block.keys, tile_at)
+
+
+def _softmax(block: _Block, scores: Buffer, top: Buffer, total: Buffer) -> Stmt:
+    """scores = exp(scores - maximum); total = 1 / their sum."""
+    lanes = block.tile.lanes
+
+    def part(p: Expr) -> Stmt:
+        def over(body: object) -> Stmt:
+            return loop(
+                block.keys, lambda key: vector(lanes, lambda lane: body(key, p * index(lanes) + lane)), name="key"
+            )  # type: ignore[operator]
+
+        def start(column: Expr) -> Stmt:
+            low = tirx.const(MASKED, "float32")
+            return sequence([store(top, [column], low), store(total, [column], tirx.const(0, "float32"))])
+
+        def maximum(key: Expr, column: Expr) -> Stmt:
+            return store(top, [column], tirx.max(load(top, [column]), load(scores, [key, column])))
+
+        def power(key: Expr, column: Expr) -> Stmt:
+            return store(scores, [key, column], fast_exp(load(scores, [key, column]) - load(top, [column])))
+
+        def add(key: Expr, column: Expr) -> Stmt:
+            return store(total, [column], load(total, [column]) + load(scores, [key, column]))
+
+        def invert(column: Expr) -> Stmt:
+            return store(total, [column], tirx.const(1, "float32") / load(total, [column]))
+
+        begin = vector(lanes, lambda lane: start(p * index(lanes) + lane))
+        end = vector(lanes, lambda lane: invert(p * index(lanes) + lane))
+        return sequence([begin, over(maximum), over(lambda k, c: sequence([power(k, c), add(k, c)])), end])
+
+    return loop(block.tile.vectors, part, name="part")
+
+
+def _result(block: _Block, scores: Buffer, total: Buffer) -> Stmt:
+    spec, lanes = block.spec, block.tile.lanes
+    wide = block.tile.columns
+
+    def rows(first: Expr) -> Stmt:
+        def columns(tile: Tile, start: int) -> Stmt:
+            def put(row: int, column: Expr, value: Expr) -> Stmt:
+                query = block.first + first + index(row)
+                at = [block.batch, block.head, query, index(start) + column]
+                return choose(
+                    query < index(spec.queries), store(block.out, at, value * load(total, [first + index(row)]))
+                )
+
+            def value_at(key: Expr, column: Expr) -> Expr:
+                return load(block.v, [block.batch, block.kv_head, key, index(start) + column])
+
+            return product(tile, block.keys, lambda row, key: load(scores, [key, first + index(row)]), value_at, put)
+
+        starts = range(0, spec.depth, wide)
+        return sequence([columns(Tile(RESULT_ROWS, min(wide, spec.depth - s) // lanes, lanes), s) for s in starts])
+
+    return loop(block.tile.columns // RESULT_ROWS, lambda t: rows(t * index(RESULT_ROWS)), name="rows")
+
+
+def _block(block: _Block) -> Stmt:
+    wide = block.tile.columns
+    queries = scratch([block.spec.depth, wide], "queries")
+    scores = scratch([block.spec.keys, wide], "scores")
+    top, total = scratch([wide], "top"), scratch([wide], "total")
+    steps = [
+        _transpose_queries(block, queries),
+        _scores(block, queries, scores),
+        _softmax(block, scores, top, total),
+        _result(block, scores, total),
+    ]
+    return with_buffers([queries, scores, top, total], sequence(steps))
+
+
+def build(spec: AttentionSpec, target: Target) -> tirx.PrimFunc:
+    """The function (q, k, v[, mask], out) for ``spec``.
+
+    The depth must be a multiple of the target's lanes.
+    """
+    tile = tile_for(target)
+    shape = (spec.batch, spec.heads, spec.queries, spec.depth)
+    kv_shape = (spec.batch, spec.kv_heads, spec.keys, spec.depth)
+    q, k, v, out = (scratch(s, n) for s, n in ((shape, "q"), (kv_shape, "k"), (kv_shape, "v"), (shape, "out")))
+    mask = None if spec.mask is None else scratch(spec.mask, "mask", spec.mask_dtype)
+    panels = Panels(tile, spec.queries)
+
+    def task(t: Expr) -> Stmt:
+        head = t // panels.count
+        at = (head // index(spec.heads), head % index(spec.heads))
+        return panels.at(t % panels.count, lambda w, first, _: _block(_Block(spec, w, q, k, v, mask, out, *at, first)))
+
+    body = independent(index(spec.batch) * index(spec.heads) * panels.count, task)
+    params = [q, k, v, *([] if mask is None else [mask]), out]
+    return finish(function(params, body, "attention"), target).with_attr("tir.is_scheduled", True)

@@ -1,0 +1,153 @@
+"""Small words for writing vector code with TVM's script builder; every function emits into the function being built."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import tvm.tirx.script.builder.ir as T
+from tvm import tirx
+from tvm.ir import PointerType, PrimType
+from tvm.script.ir_builder import IRBuilder
+
+Expr = Any
+Buffer = Any
+STACK_WORD = 16  # bytes of the TVMFFIAny that TVM allocates on the stack
+
+
+def let(name: str, value: Expr) -> Expr:
+    """Name a value, computed once."""
+    if isinstance(value, int | float):
+        return value
+    return IRBuilder.name(name, T.Bind(value))
+
+
+def splat(value: Expr, lanes: int) -> Expr:
+    """A vector with the same value, or float constant, in each lane."""
+    return tirx.Broadcast(tirx.const(value, "float32") if isinstance(value, int | float) else value, lanes)
+
+
+def ramp(start: Expr, lanes: int) -> Expr:
+    """The indices of a contiguous vector."""
+    return tirx.Ramp(start, 1, lanes)
+
+
+def store(buffer: Buffer, value: Expr, *index: Expr) -> None:
+    """Write one value or, where the last index is a ramp, a vector."""
+    T.buffer_store(buffer, value, list(index))
+
+
+def local(name: str, size: int) -> Buffer:
+    """A float32 array that lives in registers; every index into it must be a constant.
+
+    ``alloc_buffer`` would do, but for TVM making a heap workspace of it, which LLVM keeps up to date with stores.
+    """
+    kind = PointerType(PrimType("float32"), "local")
+    words = -(-size * 4 // STACK_WORD)
+    data = T.Bind(tirx.call_intrin(kind, "tirx.tvm_stack_alloca", "tvm_ffi_any", words), var=tirx.Var(name, kind))
+    return T.decl_buffer((size,), "float32", data=data, scope="local")
+
+
+def scratch(name: str, size: int) -> Buffer:
+    """A float32 array of this thread, aligned to a cache line."""
+    return IRBuilder.name(name, T.alloc_buffer((size,), "float32", align=64))
+
+
+def argument(name: str, shape: Sequence[Expr], dtype: str = "float32") -> Buffer:
+    """A buffer parameter."""
+    return T.arg(name, T.buffer(tuple(shape), dtype))
+
+
+def below(start: Expr, limit: Expr, lanes: int) -> Expr:
+    """The mask of the lanes with ``start + lane < limit``."""
+    return ramp(start, lanes) < tirx.Broadcast(limit, lanes)
+
+
+def inside(start: Expr, limit: Expr, lanes: int) -> Expr:
+    """The mask of the lanes with ``0 <= start + lane < limit``."""
+    return tirx.And(ramp(start, lanes) >= tirx.Broadcast(tirx.const(0, "int32"), lanes), below(start, limit, lanes))
+
+
+def load(buffer: Buffer, mask: Expr | None, lanes: int, *index: Expr) -> Expr:
+    """The vector at this index, zero where the mask is off; nothing is read there. No mask: all of it."""
+    if mask is None:
+        return buffer[(*index[:-1], ramp(index[-1], lanes))]
+    value = T.masked_load(f"float32x{lanes}", buffer, *index[:-1], ramp(index[-1], lanes), mask)
+    return tirx.Select(mask, value, splat(0.0, lanes))  # the lanes that are off are undefined otherwise
+
+
+def put(buffer: Buffer, value: Expr, mask: Expr | None, lanes: int, *index: Expr) -> None:
+    """Write a vector, or those of its lanes whose mask is on."""
+    if mask is None:
+        T.buffer_store(buffer, value, [*index[:-1], ramp(index[-1], lanes)])
+    else:
+        T.evaluate(T.masked_store(buffer, value, *index[:-1], ramp(index[-1], lanes), mask))
+
+
+def each(values: Sequence[int], body: Callable[[Expr, Expr], None]) -> None:
+    """Run ``body(index, value)``: a loop where there are many values, evenly spaced, else one after the other."""
+    step = values[1] - values[0] if len(values) > 1 else 1
+    if len(values) > 2 and all(v == values[0] + i * step for i, v in enumerate(values)):
+        with T.serial(0, len(values)) as i:
+            body(i, i * step + values[0])
+        return
+    for index, value in enumerate(values):
+        body(index, value)
+
+
+def guard(condition: Expr | None, body: Callable[[], None]) -> None:
+    """Run the body where the condition holds; None is always."""
+    if condition is None:
+        body()
+        return
+    with T.If(condition), T.Then():
+        body()
+
+
+def transpose(rows: list[Expr], lanes: int) -> list[Expr]:
+    """Transpose a square of ``lanes`` vectors by shuffles within, then across, 128-bit blocks.
+
+    Each step is one instruction (unpack or block shuffle) a vector on x86.
+    """
+    quads = [lane for lane in range(0, lanes, 4)]
+    low = [q + i for q in quads for i in (0, lanes, 1, lanes + 1)]
+    high = [i + 2 for i in low]
+    pairs = [_shuffle(rows[i // 2 * 2 :][:2], high if i % 2 else low) for i in range(lanes)]
+    low = [q + i for q in quads for i in (0, 1, lanes, lanes + 1)]
+    high = [i + 2 for i in low]
+    fours = [
+        _shuffle([pairs[base + half], pairs[base + half + 2]], high if odd else low)
+        for base in quads
+        for half in (0, 1)
+        for odd in (0, 1)
+    ]
+    return _transpose_blocks(fours, lanes)
+
+
+def _transpose_blocks(fours: list[Expr], lanes: int) -> list[Expr]:
+    """``fours[4 * g + c]`` holds, in its block b, column ``4 * b + c`` of the rows ``4 * g ...``."""
+    columns: dict[int, Expr] = {}
+    for c in range(4):
+        stack = fours[c::4]
+        for block, value in enumerate(_gather_blocks(stack, lanes)):
+            columns[4 * block + c] = value
+    return [columns[i] for i in range(lanes)]
+
+
+def _gather_blocks(stack: list[Expr], lanes: int) -> list[Expr]:
+    """Vector b of the result is made of block b of each vector of the stack."""
+    if len(stack) == 1:
+        return stack
+    if len(stack) == 2:
+        return [_blocks(stack, (b, 2 + b), lanes) for b in (0, 1)]
+    even = [_blocks(stack[i : i + 2], (0, 2, 4, 6), lanes) for i in (0, 2)]
+    odd = [_blocks(stack[i : i + 2], (1, 3, 5, 7), lanes) for i in (0, 2)]
+    return [_blocks(pair, pick, lanes) for pick in ((0, 2, 4, 6), (1, 3, 5, 7)) for pair in (even, odd)]
+
+
+def _blocks(pair: list[Expr], pick: Sequence[int], lanes: int) -> Expr:
+    """A vector of four-lane blocks picked from the concatenation of two vectors."""
+    return _shuffle(pair, [4 * b + i for b in pick for i in range(4)])
+
+
+def _shuffle(pair: list[Expr], lanes: list[int]) -> Expr:
+    """Lanes picked from the concatenation of two vectors, named so that it is computed once."""
+    return let("t", tirx.Shuffle(pair, [tirx.const(i, "int32") for i in lanes]))

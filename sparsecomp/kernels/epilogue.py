@@ -1,0 +1,87 @@
+"""The functions an epilogue may apply, as vector expressions without calls."""
+
+import math
+from collections.abc import Callable
+
+from tvm import tirx
+
+from sparsecomp.kernels.emit import Expr, let, splat
+from sparsecomp.kernels.problem import Epilogue
+
+
+def finish(value: Expr, bias: Expr | None, residual: Expr | None, epilogue: Epilogue, lanes: int) -> Expr:
+    """Apply an epilogue to a vector of sums; ``bias`` and ``residual`` are vectors, given where it has them."""
+    if bias is not None:
+        value = value + bias
+    if residual is not None and not epilogue.residual_last:
+        value = value + residual
+    value = activate(let("sum", value), epilogue, lanes)
+    if residual is not None and epilogue.residual_last:
+        value = value + residual
+    return value
+
+
+def is_long(epilogue: Epilogue) -> bool:
+    """Whether the code of an epilogue should be in a loop rather than be repeated for each register."""
+    return epilogue.activation not in (None, "relu", "relu6", "clamp")
+
+
+def activate(x: Expr, epilogue: Epilogue, lanes: int) -> Expr:
+    """The activation of an epilogue."""
+
+    def const(value: float) -> Expr:
+        return splat(value, lanes)
+
+    def clamp(v: Expr, low: float, high: float) -> Expr:
+        return tirx.min(tirx.max(v, const(low)), const(high))
+
+    table: dict[str | None, Callable[[], Expr]] = {
+        None: lambda: x,
+        "relu": lambda: tirx.max(x, const(0.0)),
+        "relu6": lambda: clamp(x, 0.0, 6.0),
+        "clamp": lambda: clamp(x, epilogue.low, epilogue.high),
+        "sigmoid": lambda: _sigmoid(x, lanes),
+        "tanh": lambda: _sigmoid(x * const(2.0), lanes) * const(2.0) - const(1.0),
+        "silu": lambda: x * _sigmoid(x, lanes),
+        "gelu": lambda: _gelu(x, lanes),
+        "gelu_tanh": lambda: x * _sigmoid(_gelu_inner(x, lanes), lanes),
+        "hardsigmoid": lambda: clamp(x + const(3.0), 0.0, 6.0) * const(1 / 6),
+        "hardswish": lambda: x * (clamp(x + const(3.0), 0.0, 6.0) * const(1 / 6)),
+    }
+    return table[epilogue.activation]()
+
+
+def _exp(x: Expr, lanes: int) -> Expr:
+    """exp, to 2 units in the last place: a power of two times the Taylor series on ``|r| <= ln(2) / 2``."""
+    x = tirx.min(tirx.max(x, splat(-87.0, lanes)), splat(88.0, lanes))
+    power = let("power", tirx.Cast(f"int32x{lanes}", tirx.floor(x * splat(1 / math.log(2), lanes) + splat(0.5, lanes))))
+    rounded = tirx.Cast(f"float32x{lanes}", power)
+    rest = let("rest", x - rounded * splat(0.693359375, lanes) + rounded * splat(2.12194440e-4, lanes))
+    series = splat(1 / math.factorial(7), lanes)
+    for degree in range(6, -1, -1):
+        series = series * rest + splat(1 / math.factorial(degree), lanes)
+    bits = (power + tirx.Broadcast(tirx.const(127, "int32"), lanes)) << tirx.Broadcast(tirx.const(23, "int32"), lanes)
+    return series * tirx.reinterpret(f"float32x{lanes}", bits)
+
+
+def _sigmoid(x: Expr, lanes: int) -> Expr:
+    one = splat(1.0, lanes)
+    return one / (one + _exp(splat(0.0, lanes) - x, lanes))
+
+
+def _gelu_inner(x: Expr, lanes: int) -> Expr:
+    """``2 sqrt(2 / pi) (x + 0.044715 x^3)``: GELU by tanh is x times the sigmoid of it."""
+    scale = 2 * math.sqrt(2 / math.pi)
+    return x * (splat(scale, lanes) + x * x * splat(0.044715 * scale, lanes))
+
+
+def _gelu(x: Expr, lanes: int) -> Expr:
+    """``x / 2 (1 + erf(x / sqrt(2)))``; erf to 1.5e-7 by Abramowitz and Stegun, Handbook, 7.1.26."""
+    half = splat(0.5, lanes)
+    z = let("z", tirx.max(x, splat(0.0, lanes) - x) * splat(1 / math.sqrt(2), lanes))
+    t = let("t", splat(1.0, lanes) / (splat(1.0, lanes) + z * splat(0.3275911, lanes)))
+    poly = splat(1.061405429, lanes)
+    for coefficient in (-1.453152027, 1.421413741, -0.284496736, 0.254829592):
+        poly = poly * t + splat(coefficient, lanes)
+    tail = let("tail", poly * t * _exp(splat(0.0, lanes) - z * z, lanes))
+    return half * (x + tirx.max(x, splat(0.0, lanes) - x) * (splat(1.0, lanes) - tail))

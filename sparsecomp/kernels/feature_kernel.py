@@ -1,0 +1,168 @@
+"""The dense linear kernel: tokens times panels of output features, all row-major, nothing transposed at run time.
+
+The weights of a panel are neighbours for each input feature, so a vector holds features, and each value of x is
+broadcast. See ``schedule.FeatureSchedule`` for the choices.
+"""
+
+import numpy as np
+import numpy.typing as npt
+import tvm
+import tvm.tirx.script.builder.ir as T
+from tvm import tirx
+from tvm.script.ir_builder import IRBuilder
+
+from sparsecomp.kernels.emit import Expr, argument, below, let, load, local, put, ramp, scratch, splat, store
+from sparsecomp.kernels.epilogue import finish, is_long
+from sparsecomp.kernels.problem import LinearProblem
+from sparsecomp.kernels.schedule import FeatureSchedule
+
+Array = npt.NDArray[np.generic]
+
+
+def pack(weight: Array, problem: LinearProblem, schedule: FeatureSchedule) -> tuple[Array, ...]:
+    """The weight ``[out, in]`` as ``[panels, in, features of a panel]``, filled up with zeros, in one line."""
+    panel = schedule.vectors * schedule.lanes
+    padded = np.pad(weight, ((0, -problem.out_features % panel), (0, 0))).astype(np.float32)
+    return (np.ascontiguousarray(padded.reshape(-1, panel, problem.in_features).transpose(0, 2, 1)).ravel(),)
+
+
+def build(problem: LinearProblem, schedule: FeatureSchedule) -> tvm.tirx.PrimFunc:
+    """The kernel ``(x, values, [bias], [residual], y)``."""
+    return _Builder(problem, schedule).build()
+
+
+class _Builder:
+    """Emits one kernel; the fields are what its parts share."""
+
+    def __init__(self, problem: LinearProblem, schedule: FeatureSchedule) -> None:
+        self.problem, self.schedule = problem, schedule
+        self.panel = schedule.vectors * schedule.lanes
+        self.panels = -(-problem.out_features // self.panel)
+        self.blocks = -(-problem.in_features // schedule.depth)
+
+    def build(self) -> tvm.tirx.PrimFunc:
+        parts, size = self.schedule.workers, self.schedule.tokens
+        with IRBuilder() as builder, T.prim_func(s_tir=True):
+            T.func_name("feature_panel")
+            T.func_attr({"tirx.noalias": True})
+            self._declare()
+            tokens = self.rows if isinstance(self.rows, int) else let("n", tirx.Cast("int32", self.rows))
+            self.full = let("full_tiles", tokens // size)
+            self.rest = let("rest", tokens % size)
+            tiles = let("tiles", (tokens + size - 1) // size)
+            with T.parallel(0, parts) as worker:
+                begin = let("begin", worker * (tiles * self.panels) // parts)
+                end = let("end", (worker + 1) * (tiles * self.panels) // parts)
+                with T.If(end > begin), T.Then(), T.serial(begin // tiles, (end - 1) // tiles + 1) as panel:
+                    first = let("first", tirx.max(begin - panel * tiles, 0))
+                    last = let("last", tirx.min(end - panel * tiles, tiles))
+                    with T.serial(0, self.blocks) as block, T.serial(first, last) as tile:
+                        self._tile(panel, block, tile)
+        return builder.get()
+
+    def _declare(self) -> None:
+        p = self.problem
+        self.rows = tirx.Var("tokens", "int64") if p.tokens is None else p.tokens
+        self.x = argument("x", (self.rows, p.in_features))
+        self.values = argument("values", (self.panels * p.in_features * self.panel,))
+        self.bias = argument("bias", (p.out_features,)) if p.epilogue.bias else None
+        self.residual = argument("residual", (self.rows, p.out_features)) if p.epilogue.residual else None
+        self.y = argument("y", (self.rows, p.out_features))
+
+    def _tile(self, panel: Expr, block: Expr, tile: Expr) -> None:
+        """One panel for one tile of tokens; the last tile may have fewer."""
+        size = self.schedule.tokens
+        if isinstance(self.rest, int) and self.rest == 0:
+            self._product(panel, block, tile * size, size)
+            return
+        with T.If(tile < self.full):
+            with T.Then():
+                self._product(panel, block, tile * size, size)
+            with T.Else():
+                self._remainder(panel, block)
+
+    def _remainder(self, panel: Expr, block: Expr) -> None:
+        """The tokens after the last full tile: in one piece where their number is known, else by powers of two."""
+        first = self.full * self.schedule.tokens
+        if isinstance(self.rest, int):
+            self._product(panel, block, first, self.rest)
+            return
+        for bit in range((self.schedule.tokens - 1).bit_length() - 1, -1, -1):
+            piece = 1 << bit
+            with T.If(self.rest // piece % 2 == 1), T.Then():
+                self._product(panel, block, first + self.rest // (2 * piece) * (2 * piece), piece)
+
+    def _product(self, panel: Expr, block: Expr, token: Expr, tokens: int) -> None:
+        """A register tile, added over one depth block; y holds the sums between blocks."""
+        p, s = self.problem, self.schedule
+        token = let("token", token)
+        acc = local("acc", tokens * self.panel)
+        self._start(acc, panel, block, token, tokens)
+        first = let("first_feature", block * s.depth)
+        with T.serial(0, tirx.min(s.depth, p.in_features - first)) as j:
+            k = let("k", first + j)
+            at = let("at", (panel * p.in_features + k) * self.panel)
+            weights = [let("w", load(self.values, None, s.lanes, at + v * s.lanes)) for v in range(s.vectors)]
+            for t in range(tokens):
+                value = let("value", splat(self.x[token + t, k], s.lanes))
+                for v, weight in enumerate(weights):
+                    i = ramp(t * self.panel + v * s.lanes, s.lanes)
+                    store(acc, acc[i] + value * weight, i)
+        self._end(acc, panel, block, token, tokens)
+
+    def _start(self, acc: Expr, panel: Expr, block: Expr, token: Expr, tokens: int) -> None:
+        lanes = self.schedule.lanes
+        if self.blocks == 1:
+            self._zero(acc, tokens)
+            return
+        with T.If(block == 0):
+            with T.Then():
+                self._zero(acc, tokens)
+            with T.Else():
+                for t in range(tokens):
+                    for v, feature, mask in self._vectors(panel):
+                        store(acc, load(self.y, mask, lanes, token + t, feature), ramp(t * self.panel + v, lanes))
+
+    def _zero(self, acc: Expr, tokens: int) -> None:
+        for i in range(0, tokens * self.panel, self.schedule.lanes):
+            store(acc, splat(0.0, self.schedule.lanes), ramp(i, self.schedule.lanes))
+
+    def _end(self, acc: Expr, panel: Expr, block: Expr, token: Expr, tokens: int) -> None:
+        """Store the epilogue of complete sums, or keep the sums in y."""
+        if self.blocks == 1:
+            self._finish(acc, panel, token, tokens)
+            return
+        with T.If(block == self.blocks - 1):
+            with T.Then():
+                self._finish(acc, panel, token, tokens)
+            with T.Else():
+                for t in range(tokens):
+                    for v, feature, mask in self._vectors(panel):
+                        lanes = self.schedule.lanes
+                        put(self.y, acc[ramp(t * self.panel + v, lanes)], mask, lanes, token + t, feature)
+
+    def _finish(self, acc: Expr, panel: Expr, token: Expr, tokens: int) -> None:
+        lanes = self.schedule.lanes
+        if not is_long(self.problem.epilogue):
+            for t in range(tokens):
+                self._finish_token(acc, panel, t, token + t)
+            return
+        line = scratch("line", tokens * self.panel)
+        for i in range(0, tokens * self.panel, lanes):
+            store(line, acc[ramp(i, lanes)], ramp(i, lanes))
+        with T.serial(0, tokens) as t:
+            self._finish_token(line, panel, t, token + t)
+
+    def _finish_token(self, sums: Expr, panel: Expr, t: Expr, token: Expr) -> None:
+        lanes = self.schedule.lanes
+        for v, feature, mask in self._vectors(panel):
+            bias = None if self.bias is None else load(self.bias, mask, lanes, feature)
+            residual = None if self.residual is None else load(self.residual, mask, lanes, token, feature)
+            value = load(sums, None, lanes, t * self.panel + v)
+            put(self.y, finish(value, bias, residual, self.problem.epilogue, lanes), mask, lanes, token, feature)
+
+    def _vectors(self, panel: Expr) -> list[tuple[int, Expr, Expr | None]]:
+        """The vectors of a panel: their offset in it, first feature, and mask where features may be missing."""
+        out, lanes = self.problem.out_features, self.schedule.lanes
+        starts = [(v, panel * self.panel + v) for v in range(0, self.panel, lanes)]
+        return [(v, f, None if out % self.panel == 0 else below(f, out, lanes)) for v, f in starts]

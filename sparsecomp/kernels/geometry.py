@@ -1,0 +1,97 @@
+"""Where a convolution finds its operands: the columns of the product, and the packed planes that hold them.
+
+The columns of ``Y = W X`` are the output pixels, row after row. X is packed into planes of consecutive columns; the
+weight of channel c and tap t multiplies the plane of (c, t) from an offset on. There are two ways:
+
+- expanded: each tap has its own plane, shifted already, so that loads are aligned;
+- shared: the taps of one phase of the stride share a plane. Its rows are ``pitch`` apart, with enough zeros between
+  them to be the right padding of one row and the left padding of the next; the ``pitch - out_width`` columns between
+  two output rows are computed and not stored.
+"""
+
+from dataclasses import dataclass
+
+from sparsecomp.kernels.problem import ConvProblem
+from sparsecomp.kernels.schedule import ColumnSchedule
+
+
+@dataclass(frozen=True)
+class Geometry:
+    """The planes of one convolution.
+
+    Attributes:
+        pitch: columns from one output row to the next.
+        columns: columns of the whole product.
+        first: which column is at the start of a plane, relative to the first column of the tile.
+        plane: float32 values of a plane.
+        row_shifts, column_shifts: input row and column of output pixel (0, 0), for each row and column of planes.
+        offsets: for each tap, where in the planes of its channel its operand begins.
+    """
+
+    pitch: int
+    columns: int
+    first: int
+    plane: int
+    row_shifts: tuple[int, ...]
+    column_shifts: tuple[int, ...]
+    offsets: tuple[int, ...]
+
+    @property
+    def channel(self) -> int:
+        """Float32 values of all planes of a channel."""
+        return self.plane * len(self.row_shifts) * len(self.column_shifts)
+
+
+def flatten(problem: ConvProblem) -> ConvProblem:
+    """A 1x1 convolution without stride or padding sees an image as one long row."""
+    if problem.kernel != (1, 1) or problem.stride != (1, 1) or any(problem.padding):
+        return problem
+    fields = {**problem.__dict__, "height": 1, "width": problem.height * problem.width}
+    return ConvProblem(**fields)
+
+
+def geometry(problem: ConvProblem, schedule: ColumnSchedule) -> Geometry:
+    """The planes for this convolution and schedule."""
+    tile = schedule.span * schedule.vectors * schedule.lanes
+    rows = [r * problem.dilation[0] - problem.padding[0] for r in range(problem.kernel[0])]
+    columns = [c * problem.dilation[1] - problem.padding[2] for c in range(problem.kernel[1])]
+    if not schedule.expand:
+        return _shared(problem, rows, columns, tile, schedule.lanes)
+    return Geometry(
+        pitch=problem.out_width,
+        columns=problem.out_height * problem.out_width,
+        first=0,
+        plane=tile,
+        row_shifts=tuple(rows),
+        column_shifts=tuple(columns),
+        offsets=tuple(i * tile for i in range(problem.taps)),
+    )
+
+
+def _shared(problem: ConvProblem, rows: list[int], columns: list[int], tile: int, lanes: int) -> Geometry:
+    down, right = problem.stride
+    row_phases = sorted({a % down for a in rows})
+    column_phases = sorted({b % right for b in columns})
+    pitch = max(_pitch(problem.width, problem.out_width, b, right) for b in columns)
+    shifts = [a // down * pitch + b // right for a in rows for b in columns]
+    plane = -(-(tile + max(shifts) - min(shifts)) // lanes) * lanes
+    index = [
+        row_phases.index(a % down) * len(column_phases) + column_phases.index(b % right) for a in rows for b in columns
+    ]
+    return Geometry(
+        pitch=pitch,
+        columns=(problem.out_height - 1) * pitch + problem.out_width,
+        first=min(shifts),
+        plane=plane,
+        row_shifts=tuple(row_phases),
+        column_shifts=tuple(column_phases),
+        offsets=tuple(i * plane + shift - min(shifts) for i, shift in zip(index, shifts, strict=True)),
+    )
+
+
+def _pitch(width: int, out_width: int, shift: int, stride: int) -> int:
+    """The least distance of rows at which reading beyond one finds zeros, and no two outputs share a column."""
+    valid = -(-(width - shift % stride) // stride)
+    left = max(0, -(shift // stride))
+    right = max(0, out_width + shift // stride - valid)
+    return max(out_width, valid + max(left, right))

@@ -1,0 +1,188 @@
+"""The convolution side of the row-panel kernel: packing tiles of an image, and storing rows of output pixels."""
+
+import tvm.tirx.script.builder.ir as T
+from tvm import tirx
+
+from sparsecomp.kernels.emit import (
+    Buffer,
+    Expr,
+    argument,
+    below,
+    each,
+    guard,
+    inside,
+    let,
+    load,
+    put,
+    ramp,
+    scratch,
+    splat,
+    store,
+)
+from sparsecomp.kernels.epilogue import finish, is_long
+from sparsecomp.kernels.geometry import flatten, geometry
+from sparsecomp.kernels.problem import ConvProblem
+from sparsecomp.kernels.schedule import ColumnSchedule
+
+
+class Pixels:
+    """Columns are output pixels of one image; see ``geometry`` for how the image is packed."""
+
+    def __init__(self, problem: ConvProblem, schedule: ColumnSchedule) -> None:
+        self.declared, self.problem, self.schedule = problem, flatten(problem), schedule
+        self.geometry = geometry(self.problem, schedule)
+        self.tile = schedule.vectors * schedule.lanes
+        self.groups = problem.groups
+        self.group_rows = problem.out_channels // problem.groups
+        self.group_channels = problem.in_channels // problem.groups
+        self.taps = problem.taps
+        self.channel_size = self.geometry.channel
+        self.offsets = self.geometry.offsets
+        self.packed_size = schedule.depth * self.channel_size + schedule.lanes
+
+    def declare_input(self) -> None:
+        """Add the parameter x."""
+        p = self.declared
+        self.batch = tirx.Var("batch", "int64") if p.batch is None else p.batch
+        self.x = argument("x", (self.batch, p.in_channels, p.height, p.width))
+
+    def declare_output(self) -> None:
+        """Add the parameters bias, residual and y."""
+        p = self.declared
+        shape = (self.batch, p.out_channels, p.out_height, p.out_width)
+        self.bias = argument("bias", (p.out_channels,)) if p.epilogue.bias else None
+        self.residual = argument("residual", shape) if p.epilogue.residual else None
+        self.y = argument("y", shape)
+
+    def tiles(self) -> Expr:
+        """How many groups of column tiles there are, over all images and channel groups."""
+        self._view_pixels_as_columns()
+        self.image_tiles = -(-self.geometry.columns // (self.tile * self.schedule.span))
+        images = self.batch if isinstance(self.batch, int) else let("images", tirx.Cast("int32", self.batch))
+        return images * (self.groups * self.image_tiles)
+
+    def _view_pixels_as_columns(self) -> None:
+        p = self.problem
+        columns = (self.batch, p.out_channels, p.out_height * p.out_width)
+        self.x = T.decl_buffer((self.batch, p.in_channels, p.height, p.width), data=self.x.data)
+        self.y = T.decl_buffer(columns, data=self.y.data)
+        if self.residual is not None:
+            self.residual = T.decl_buffer(columns, data=self.residual.data)
+
+    def begin(self, tile: Expr) -> Expr:
+        """Locate a group of column tiles; returns its channel group."""
+        self.first = let("first", tile % self.image_tiles * (self.tile * self.schedule.span))
+        rest = let("rest", tile // self.image_tiles)
+        self.image = let("image", rest // self.groups)
+        self.group = let("group", rest % self.groups)
+        return self.group
+
+    def column_tiles(self) -> Expr:
+        """How many column tiles of the group have a pixel."""
+        tile = self.tile
+        return tirx.min(self.schedule.span, (self.geometry.columns - self.first + tile - 1) // tile)
+
+    def pack(self, packed: Buffer, first_channel: Expr, channels: Expr) -> None:
+        """Fill the planes of these channels of the group."""
+        g = self.geometry
+        start = let("start", self.first + g.first)
+        row = let("row", tirx.floordiv(start, g.pitch))
+        column = let("column", start - row * g.pitch)
+        planes = len(g.column_shifts)
+        with T.serial(0, channels) as c:
+            source = let("source", self.group * self.group_channels + first_channel + c)
+
+            def pack_planes(i: Expr, dr: Expr) -> None:
+                line = let("line", (c * len(g.row_shifts) + i) * planes)
+                each(
+                    g.column_shifts,
+                    lambda k, dc: self._pack_plane(packed, (line + k) * g.plane, (source, dr, dc), (row, column)),
+                )
+
+            each(g.row_shifts, pack_planes)
+
+    def _pack_plane(
+        self, packed: Buffer, target: Expr, shift: tuple[Expr, Expr, Expr], origin: tuple[Expr, Expr]
+    ) -> None:
+        """Copy the part of a shifted, strided channel that falls into the tile, with zeros outside the image."""
+        g, p = self.geometry, self.problem
+        (channel, dr, dc), (row, column) = shift, origin
+        with T.serial(0, (column + g.plane + g.pitch - 1) // g.pitch) as i:
+            skip = let("skip", tirx.if_then_else(i == 0, column, 0))
+            at = let("at", i * g.pitch - column + skip)
+            count = let("count", tirx.min(g.pitch - skip, g.plane - at))
+            source = let("source_row", (row + i) * p.stride[0] + dr)
+            valid = tirx.And(source >= 0, source < p.height)
+            limit = let("limit", tirx.if_then_else(valid, p.width, 0))
+            if p.stride[1] == 1:
+                self._copy_row(packed, target + at, (self.image, channel, source, skip + dc), limit, count)
+            else:
+                with T.serial(0, count) as j:
+                    c = let("source_column", (skip + j) * p.stride[1] + dc)
+                    value = tirx.if_then_else(tirx.And(c >= 0, c < limit), self.x[self.image, channel, source, c], 0.0)
+                    store(packed, value, target + at + j)
+
+    def _copy_row(
+        self, packed: Buffer, target: Expr, source: tuple[Expr, Expr, Expr, Expr], limit: Expr, count: Expr
+    ) -> None:
+        """Copy by whole vectors: what is written beyond the end is overwritten by the next row or plane."""
+        lanes = self.schedule.lanes
+        image, channel, row, first = source
+        mask = below if self.geometry.first == 0 and min(self.geometry.column_shifts) >= 0 else inside
+        with T.serial(0, (count + lanes - 1) // lanes) as chunk:
+            c = let("c", first + chunk * lanes)
+            value = load(self.x, mask(c, limit, lanes), lanes, image, channel, row, c)
+            store(packed, value, ramp(target + chunk * lanes, lanes))
+
+    def store_panel(self, sums: Buffer, row: Expr, tile: Expr) -> None:
+        """Apply the epilogue to a panel's sums, which are complete, and store them."""
+        s = self.schedule
+        first = let("first_column", self.first + tile * self.tile)
+        whole = self.geometry.pitch == self.problem.out_width
+        if whole and not is_long(self.problem.epilogue):
+            for r in range(s.rows):
+                guard(self._exists(row + r), lambda r=r: self._store_row(sums, r, row + r, first))  # type: ignore[misc]
+            return
+        line = scratch("line", s.rows * self.tile + s.lanes)
+        for i in range(0, s.rows * self.tile, s.lanes):
+            store(line, sums[ramp(i, s.lanes)], ramp(i, s.lanes))
+        store_row = self._store_row if whole else self._store_parts
+        with T.serial(0, s.rows) as r:
+            guard(self._exists(row + r), lambda: store_row(line, r, row + r, first))
+
+    def _exists(self, row: Expr) -> Expr | None:
+        return None if self.group_rows % self.schedule.rows == 0 else row < self.group_rows
+
+    def _store_row(self, sums: Buffer, r: Expr, row: Expr, first: Expr) -> None:
+        """Columns are pixels: store the vectors of one row as they are."""
+        lanes, columns = self.schedule.lanes, self.geometry.columns
+        channel = let("channel", self.group * self.group_rows + row)
+        for v in range(self.schedule.vectors):
+            at = let("at", first + v * lanes)
+            mask = None if columns % self.tile == 0 else below(at, columns, lanes)
+            self._finish(load(sums, None, lanes, r * self.tile + v * lanes), channel, at, mask)
+
+    def _store_parts(self, line: Buffer, r: Expr, row: Expr, first: Expr) -> None:
+        """Columns between image rows are not pixels: store what belongs to each image row."""
+        lanes, g = self.schedule.lanes, self.geometry
+        channel = let("channel", self.group * self.group_rows + row)
+        top = let("top", first // g.pitch)
+        bottom = tirx.min((first + self.tile - 1) // g.pitch + 1, self.problem.out_height)
+        with T.serial(0, bottom - top) as i:
+            left = let("left", tirx.max((top + i) * g.pitch, first))
+            right = let("right", tirx.min((top + i) * g.pitch + self.problem.out_width, first + self.tile))
+            gap = let("gap", (top + i) * (g.pitch - self.problem.out_width))
+            with T.serial(0, (right - left + lanes - 1) // lanes) as chunk:
+                column = let("column", left + chunk * lanes)
+                sums = line[ramp(r * self.tile + column - first, lanes)]
+                self._finish(sums, channel, column - gap, below(column, right, lanes))
+
+    def _finish(self, sums: Expr, channel: Expr, pixel: Expr, mask: Expr | None) -> None:
+        lanes = self.schedule.lanes
+        index = (self.image, channel, pixel)
+        bias = None if self.bias is None else splat(self.bias[channel], lanes)
+        residual = None
+        if self.residual is not None:
+            residual = load(self.residual, mask, lanes, *index)
+        value = finish(sums, bias, residual, self.problem.epilogue, lanes)
+        put(self.y, value, mask, lanes, *index)

@@ -1,0 +1,74 @@
+"""Maximum and average over windows, and the mean of whole planes."""
+
+from tvm import tirx
+
+from sparsecomp.kernels.windows import Window, sweep
+from sparsecomp.schedules.finish import finish
+from sparsecomp.schedules.loops import (
+    Dim,
+    function,
+    index,
+    load,
+    local,
+    loop,
+    parallel_where_it_pays,
+    scratch,
+    sequence,
+    store,
+    with_buffers,
+)
+from sparsecomp.schedules.rewrite import Expr, Stmt
+from sparsecomp.targets.base import Target
+
+
+def _inside(window: Window, axis: int, at: Expr) -> Expr:
+    """How many of the window's positions at ``at`` lie inside of the plane."""
+    size = (window.height, window.width)[axis]
+    first = at * index(window.stride[axis]) - index(window.padding[axis])
+    return tirx.min(first + index(window.size[axis]), index(size)) - tirx.max(first, index(0))
+
+
+def _pool(window: Window, target: Target, name: str, start: float, maximum: bool, count_padding: bool) -> tirx.PrimFunc:
+    x = scratch([window.batch, window.channels, window.height, window.width], "x")
+    out = scratch([window.batch, window.channels, window.out_height, window.out_width], "out")
+    padded = window.padding != (0, 0) and not count_padding
+
+    def put(batch: Expr, channel: Expr, y: Expr, column: Expr, value: Expr) -> Stmt:
+        if not maximum and padded:
+            count = _inside(window, 0, y) * _inside(window, 1, column)
+            value = value / count.astype("float32")
+        elif not maximum:
+            value = value * tirx.const(1 / (window.size[0] * window.size[1]), "float32")
+        return store(out, [batch, channel, y, column], value)
+
+    def combine(acc: Expr, value: Expr, r: int, s: int) -> Expr:
+        return tirx.max(acc, value) if maximum else acc + value
+
+    body = sweep(window, target, x, start, lambda channel: tirx.const(start, "float32"), lambda channel: combine, put)
+    nest = parallel_where_it_pays(index(window.batch) * index(window.channels), body)
+    return finish(function([x, out], nest, name), target).with_attr("tir.is_scheduled", True)
+
+
+def build_max_pool(window: Window, target: Target) -> tirx.PrimFunc:
+    """The function (x, out): the maximum of each window."""
+    return _pool(window, target, "max_pool", float("-inf"), maximum=True, count_padding=False)
+
+
+def build_average_pool(window: Window, target: Target, count_padding: bool = True) -> tirx.PrimFunc:
+    """The function (x, out): the mean of each window, over its padding too or not."""
+    return _pool(window, target, "average_pool", 0.0, maximum=False, count_padding=count_padding)
+
+
+def build_global_mean(batch: Dim, channels: int, size: int, target: Target) -> tirx.PrimFunc:
+    """The function (x [batch, channels, size], out [batch, channels])."""
+    x, out = scratch([batch, channels, size], "x"), scratch([batch, channels], "out")
+
+    def plane(t: Expr) -> Stmt:
+        at = [t // index(channels), t % index(channels)]
+        total = local(1, "total")
+        add = loop(size, lambda i: store(total, [0], load(total, [0]) + load(x, [*at, i])), name="i")
+        end = store(out, at, load(total, [0]) * tirx.const(1 / size, "float32"))
+        return with_buffers([total], sequence([store(total, [0], tirx.const(0, "float32")), add, end]))
+
+    nest = parallel_where_it_pays(index(batch) * index(channels), plane)
+    return finish(function([x, out], nest, "global_mean"), target).with_attr("tir.is_scheduled", True)

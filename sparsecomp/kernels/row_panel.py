@@ -1,0 +1,99 @@
+"""The row-panel family: linear layers and convolutions, dense to very sparse. See the package for how to use it."""
+
+import numpy as np
+import numpy.typing as npt
+import tvm
+
+from sparsecomp.kernels import column_kernel, feature_kernel
+from sparsecomp.kernels.cost import PANEL_ROWS, WeightStats, predict
+from sparsecomp.kernels.geometry import flatten, geometry
+from sparsecomp.kernels.problem import ConvProblem, LinearProblem, Problem
+from sparsecomp.kernels.schedule import ColumnSchedule, FeatureSchedule, Schedule
+from sparsecomp.targets.base import Target
+
+Array = npt.NDArray[np.generic]
+
+
+def space(problem: Problem, stats: WeightStats | float, target: Target) -> list[Schedule]:
+    """All schedules worth trying, those thought fastest first; dense ones are always among them.
+
+    Args:
+        stats: of the weight; a number is the density of a weight whose zeros are anywhere.
+    """
+    known = stats if isinstance(stats, WeightStats) else WeightStats.unstructured(stats)
+    candidates: list[Schedule] = [*_column_schedules(problem, target)]
+    if isinstance(problem, LinearProblem):
+        candidates += _feature_schedules(problem, target)
+    return sorted(candidates, key=lambda s: predict(problem, known, s, target))
+
+
+def pack(weight: Array, problem: Problem, schedule: Schedule) -> tuple[Array, ...]:
+    """The weight, ``[out, in]`` or OIHW, as the arrays that the kernel takes after x."""
+    if isinstance(schedule, FeatureSchedule):
+        assert isinstance(problem, LinearProblem)
+        return feature_kernel.pack(weight, problem, schedule)
+    return column_kernel.pack(weight, problem, schedule)
+
+
+def build(problem: Problem, schedule: Schedule) -> tvm.tirx.PrimFunc:
+    """The kernel ``(x, *packed, [bias], [residual], y)``; it serves all weights of this problem and schedule."""
+    if isinstance(schedule, FeatureSchedule):
+        assert isinstance(problem, LinearProblem)
+        return feature_kernel.build(problem, schedule)
+    return column_kernel.build(problem, schedule)
+
+
+def _feature_schedules(problem: LinearProblem, target: Target) -> list[Schedule]:
+    found: list[Schedule] = []
+    for vectors in range(1, 9):
+        room = (target.vector_registers - 1) // vectors - 1
+        if room < 1:
+            continue
+        tokens = min(room, problem.tokens or room, 14)
+        depth = min(problem.in_features, max(64, target.l2_bytes // 4 // (vectors * target.lanes * 4)))
+        found.append(FeatureSchedule(tokens, vectors, depth, target.lanes, target.cores))
+    return found
+
+
+def _column_schedules(problem: Problem, target: Target) -> list[Schedule]:
+    found: list[Schedule] = []
+    shared = isinstance(problem, ConvProblem) and problem.taps > 1
+    for rows in (*PANEL_ROWS, 6, 12):
+        for vectors in range(1, 13):
+            registers = rows * vectors + (vectors + 1 if rows > 1 else 1)
+            if registers > target.vector_registers or vectors * target.lanes > 256:
+                continue
+            for sparse in (True, False):
+                if rows not in PANEL_ROWS if sparse else rows < 4:
+                    continue
+                for expand in (False, True) if shared else (False,):
+                    found += _with_depths(
+                        problem, ColumnSchedule(rows, vectors, 1, 1, sparse, expand, target.lanes, target.cores), target
+                    )
+    return found
+
+
+def _with_depths(problem: Problem, s: ColumnSchedule, target: Target) -> list[Schedule]:
+    """Depth blocks that fill a part of the L1 cache, dense ones of the L2 cache; one or more tiles packed together."""
+    channels = problem.in_features if isinstance(problem, LinearProblem) else problem.in_channels // problem.groups
+    found: list[Schedule] = []
+    for span in (1, 2, 4):
+        wide = ColumnSchedule(**{**s.__dict__, "span": span})
+        if isinstance(problem, ConvProblem):
+            g = geometry(flatten(problem), wide)
+            if span > 1 and (span - 1) * s.vectors * s.lanes >= g.columns:
+                continue
+            size = g.channel * 4
+        else:
+            size = span * s.vectors * s.lanes * 4
+        limits = (0.35, 0.7) if s.sparse else (0.7, 4.0, 12.0)
+        depths = {min(channels, max(1, int(share * target.l1_bytes * span) // size)) for share in limits}
+        found += [ColumnSchedule(**{**wide.__dict__, "depth": _even(channels, d)}) for d in sorted(depths)]
+    return found
+
+
+def _even(channels: int, depth: int) -> int:
+    """The depth that cuts the channels into as many blocks, but of nearly equal size."""
+    blocks = -(-channels // depth)
+    even = -(-channels // blocks)
+    return min(channels, -(-even // 16) * 16) if even >= 64 else even

@@ -1,0 +1,51 @@
+"""The choices of a kernel, as plain numbers."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class ColumnSchedule:
+    """Choices of the row-panel kernel: panels of weight rows times tiles of columns (pixels or tokens).
+
+    Attributes:
+        rows: R, rows of a panel.
+        vectors: vector registers along a column tile; rows * vectors of them hold sums.
+        depth: input channels or features of a depth block.
+        span: column tiles that are packed together.
+        sparse: the panels store only columns with a nonzero.
+        expand: convolution only: pack a copy of the input for each tap (aligned loads, no columns between image
+            rows) instead of one that all taps share.
+        lanes: float32 values in a vector.
+        workers: threads among which the work is divided.
+    """
+
+    rows: int
+    vectors: int
+    depth: int
+    span: int
+    sparse: bool
+    expand: bool
+    lanes: int
+    workers: int
+
+
+@dataclass(frozen=True)
+class FeatureSchedule:
+    """Choices of the dense linear kernel: tiles of tokens times panels of output features.
+
+    Attributes:
+        tokens: tokens of a tile.
+        vectors: vector registers along a panel; tokens * vectors of them hold sums.
+        depth: input features of a depth block.
+        lanes: float32 values in a vector.
+        workers: threads among which the work is divided.
+    """
+
+    tokens: int
+    vectors: int
+    depth: int
+    lanes: int
+    workers: int
+
+
+Schedule = ColumnSchedule | FeatureSchedule

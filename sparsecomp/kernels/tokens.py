@@ -1,0 +1,102 @@
+"""The linear side of the row-panel kernel: transposes turn features into rows and tokens into columns, and back."""
+
+import tvm.tirx.script.builder.ir as T
+from tvm import tirx
+
+from sparsecomp.kernels.emit import (
+    Buffer,
+    Expr,
+    argument,
+    below,
+    let,
+    load,
+    put,
+    ramp,
+    scratch,
+    store,
+    transpose,
+)
+from sparsecomp.kernels.epilogue import finish
+from sparsecomp.kernels.problem import LinearProblem
+from sparsecomp.kernels.schedule import ColumnSchedule
+
+
+class Tokens:
+    """Columns are tokens."""
+
+    def __init__(self, problem: LinearProblem, schedule: ColumnSchedule) -> None:
+        self.problem, self.schedule = problem, schedule
+        self.tile = schedule.vectors * schedule.lanes
+        self.span = schedule.span * self.tile
+        self.groups = 1
+        self.group_rows = problem.out_features
+        self.group_channels = problem.in_features
+        self.taps = 1
+        self.channel_size = self.span
+        self.offsets = (0,)
+        self.packed_size = -(-schedule.depth // schedule.lanes) * schedule.lanes * self.span
+
+    def declare_input(self) -> None:
+        """Add the parameter x."""
+        p = self.problem
+        tokens = tirx.Var("tokens", "int64") if p.tokens is None else p.tokens
+        self.rows = tokens
+        self.x = argument("x", (tokens, p.in_features))
+
+    def declare_output(self) -> None:
+        """Add the parameters bias, residual and y."""
+        p = self.problem
+        shape = (self.rows, p.out_features)
+        self.bias = argument("bias", (p.out_features,)) if p.epilogue.bias else None
+        self.residual = argument("residual", shape) if p.epilogue.residual else None
+        self.y = argument("y", shape)
+
+    def tiles(self) -> Expr:
+        """How many groups of column tiles there are."""
+        self.tokens = let("n", tirx.Cast("int32", self.rows)) if self.problem.tokens is None else self.problem.tokens
+        return (self.tokens + self.span - 1) // self.span
+
+    def begin(self, tile: Expr) -> Expr:
+        """Locate a group of column tiles; returns its channel group."""
+        self.first = let("first", tile * self.span)
+        return 0
+
+    def column_tiles(self) -> Expr:
+        """How many column tiles of the group have a token."""
+        return tirx.min(self.schedule.span, (self.tokens - self.first + self.tile - 1) // self.tile)
+
+    def _vectors(self) -> Expr:
+        """How many vectors of the group have a token."""
+        lanes = self.schedule.lanes
+        return tirx.min(self.span // lanes, (self.tokens - self.first + lanes - 1) // lanes)
+
+    def pack(self, packed: Buffer, first_feature: Expr, features: Expr) -> None:
+        """Transpose these features of the tokens of the tile."""
+        lanes = self.schedule.lanes
+        with T.serial(0, self._vectors()) as t, T.serial(0, (features + lanes - 1) // lanes) as k:
+            feature = let("feature", first_feature + k * lanes)
+            even = self.problem.in_features % lanes == 0 and self.schedule.depth % lanes == 0
+            mask = None if even else below(feature, self.problem.in_features, lanes)
+            rows = [
+                let("row", load(self.x, mask, lanes, tirx.min(self.first + t * lanes + i, self.tokens - 1), feature))
+                for i in range(lanes)
+            ]
+            for i, column in enumerate(transpose(rows, lanes)):
+                store(packed, column, ramp((k * lanes + i) * self.span + t * lanes, lanes))
+
+    def finish(self, sums: Buffer, begin: Expr, end: Expr) -> None:
+        """Transpose the complete sums of the rows ``begin ... end`` back, apply the epilogue and store them."""
+        lanes = self.schedule.lanes
+        with T.serial(0, (end - begin + lanes - 1) // lanes) as m, T.serial(0, self._vectors()) as t:
+            row = let("row", begin + m * lanes)
+            token = let("token", self.first + t * lanes)
+            mask = below(row, end, lanes)
+            columns = [let("column", load(sums, None, lanes, (row + i) * self.span + t * lanes)) for i in range(lanes)]
+            bias = None if self.bias is None else let("b", load(self.bias, mask, lanes, row))
+            turned = scratch("turned", lanes * lanes)
+            for i, value in enumerate(transpose(columns, lanes)):
+                store(turned, value, ramp(i * lanes, lanes))
+            with T.serial(0, tirx.min(lanes, self.tokens - token)) as i:
+                residual = None if self.residual is None else load(self.residual, mask, lanes, token + i, row)
+                value = finish(load(turned, None, lanes, i * lanes), bias, residual, self.problem.epilogue, lanes)
+                put(self.y, value, mask, lanes, token + i, row)

@@ -1,0 +1,156 @@
+"""Which kernel each weight gets, and why: one Decision for every linear and convolution."""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import torch
+from torch import fx
+
+import sparsecomp.ops  # noqa: F401  registers torch.ops.sparsecomp
+from sparsecomp.kernels.cost import WeightStats, predict
+from sparsecomp.kernels.problem import ConvProblem, Epilogue, LinearProblem, Problem
+from sparsecomp.kernels.row_panel import space
+from sparsecomp.kernels.schedule import Schedule
+from sparsecomp.program import Program, layer_name
+from sparsecomp.targets.base import Target
+
+LINEAR, CONV = torch.ops.sparsecomp.linear.default, torch.ops.sparsecomp.conv.default
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A way to run a layer: the schedule and the seconds that one call is predicted to take."""
+
+    schedule: Schedule
+    predicted: float
+
+    @property
+    def is_sparse(self) -> bool:
+        """Whether it skips zeros."""
+        return bool(getattr(self.schedule, "sparse", False))
+
+
+@dataclass(frozen=True)
+class Decision:
+    """What was decided for one weight.
+
+    Attributes:
+        layer: path of the layer in the user's model.
+        node: name of the node in the graph.
+        problem: what the kernel computes; None if no kernel of ours takes it.
+        density: share of the weights that are not zero.
+        candidates: the ways to run it, best first; the first was chosen.
+        reason: why, in words.
+    """
+
+    layer: str
+    node: str
+    problem: Problem | None
+    density: float
+    candidates: tuple[Candidate, ...]
+    reason: str
+
+    @property
+    def chosen(self) -> Candidate | None:
+        """The way it runs; None: by TVM's own operator and our schedule rules."""
+        return self.candidates[0] if self.candidates else None
+
+    def to_dict(self) -> dict[str, Any]:
+        """As JSON types."""
+        return {**asdict(self), "chosen": None if self.chosen is None else asdict(self.chosen)}
+
+
+def decide(program: Program, target: Target) -> dict[str, Decision]:
+    """A decision for every ``sparsecomp.linear`` and ``sparsecomp.conv`` of the program, by the name of its node."""
+    return {node.name: _decide(program, node, target) for node in program.calls(LINEAR, CONV)}
+
+
+def _decide(program: Program, node: fx.Node, target: Target) -> Decision:
+    weight_node = node.args[1]
+    assert isinstance(weight_node, fx.Node)
+    weight = program.weight(weight_node)
+    stats = WeightStats.of(weight.numpy())
+    problem, obstacle = problem_of(node)
+    if problem is None:
+        return Decision(layer_name(node), node.name, None, stats.density, (), obstacle)
+    schedules = space(problem, stats, target)
+    ranked = sorted((Candidate(s, predict(problem, stats, s, target)) for s in schedules), key=lambda c: c.predicted)
+    return Decision(layer_name(node), node.name, problem, stats.density, _shortlist(ranked), _reason(ranked, stats))
+
+
+def _shortlist(ranked: Sequence[Candidate], most: int = 8) -> tuple[Candidate, ...]:
+    """The best few, and the best of the other kind (dense or sparse) if none of it is among them."""
+    best = list(ranked[:most])
+    kinds = {candidate.is_sparse for candidate in best}
+    other = next((candidate for candidate in ranked[most:] if candidate.is_sparse not in kinds), None)
+    return tuple(best if other is None else [*best, other])
+
+
+def _reason(ranked: Sequence[Candidate], stats: WeightStats) -> str:
+    best = ranked[0]
+    other = next((candidate for candidate in ranked if candidate.is_sparse != best.is_sparse), None)
+    kind, rest = ("sparse", "dense") if best.is_sparse else ("dense", "sparse")
+    if other is None:
+        return f"density {stats.density:.3f}; only {kind} schedules apply"
+    ratio = other.predicted / best.predicted
+    return f"density {stats.density:.3f}; {kind} is predicted {ratio:.2f} times as fast as {rest}"
+
+
+def problem_of(node: fx.Node) -> tuple[Problem | None, str]:
+    """What a fused operator asks of a kernel; None and the reason where no kernel of ours takes it."""
+    return _linear_problem(node) if node.target is LINEAR else _conv_problem(node)
+
+
+def _linear_problem(node: fx.Node) -> tuple[Problem | None, str]:
+    out, weight = node.meta["val"], node.args[1].meta["val"]  # type: ignore[union-attr]
+    tokens = 1
+    for size in out.shape[:-1]:
+        tokens = tokens * size
+    return LinearProblem(_known(tokens), weight.shape[1], weight.shape[0], _epilogue(node, 4)), ""
+
+
+def _conv_problem(node: fx.Node) -> tuple[Problem | None, str]:
+    x, weight = node.args[0].meta["val"], node.args[1].meta["val"]  # type: ignore[union-attr]
+    stride, padding, dilation, groups = node.args[4:8]
+    size = [1, *x.shape[2:]] if x.dim() == 3 else list(x.shape[2:])
+    if not all(isinstance(value, int) for value in size):
+        return None, "the size of the image varies, which the convolution kernels do not take"
+    if weight.shape[1] == 1 and groups > 1:
+        return None, "depthwise: each weight is used by one channel alone"
+    rows, columns = _pair(padding, 0)
+    problem = ConvProblem(
+        batch=_known(x.shape[0]),
+        in_channels=x.shape[1],
+        out_channels=weight.shape[0],
+        height=size[0],
+        width=size[1],
+        kernel=_pair(weight.shape[2:], 1),
+        stride=_pair(stride, 1),
+        padding=(rows, rows, columns, columns),
+        dilation=_pair(dilation, 1),
+        groups=groups,  # type: ignore[arg-type]
+        epilogue=_epilogue(node, 8),
+    )
+    return problem, ""
+
+
+def _pair(value: Any, height: int) -> tuple[int, int]:
+    """Height and width of a parameter; a 1-D convolution has none for the height."""
+    return (height, value[0]) if len(value) == 1 else (value[0], value[1])
+
+
+def _known(size: Any) -> int | None:
+    return size if isinstance(size, int) else None
+
+
+def _epilogue(node: fx.Node, first: int) -> Epilogue:
+    name, low, high, residual_last = node.args[first:]
+    return Epilogue(
+        bias=node.args[2] is not None,
+        residual=node.args[3] is not None,
+        activation=name or None,  # type: ignore[arg-type]
+        low=low,  # type: ignore[arg-type]
+        high=high,  # type: ignore[arg-type]
+        residual_last=residual_last,  # type: ignore[arg-type]
+    )

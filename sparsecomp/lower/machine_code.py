@@ -1,0 +1,39 @@
+"""Loop nests -> LLVM: a TIR pipeline for functions that are scheduled already.
+
+TVM's default pipeline also lowers blocks, GPU threads, software pipelines and more. Our functions arrive as plain loops,
+so most of that has nothing to do, and some of it is slow (it took half of the time of a compile) or fails on symbolic
+sizes (`CompactBufferAllocation` overflows 32-bit literals).
+"""
+
+from typing import Any
+
+from tvm import ir, s_tir, tirx
+from tvm.s_tir.pipeline import finalize_device_passes, finalize_host_passes
+from tvm.tirx import compilation_pipeline
+
+NAME = "sparsecomp"
+
+_PASSES = (
+    s_tir.transform.LowerInitBlock(),
+    s_tir.transform.ConvertBlocksToOpaque(),
+    s_tir.transform.LowerOpaqueBlock(),
+    tirx.transform.FlattenBuffer(),
+    tirx.transform.NarrowDataType(32),
+    tirx.transform.VectorizeLoop(True),
+    tirx.transform.StorageRewrite(),
+    tirx.transform.UnrollLoop(),
+    tirx.transform.StmtSimplify(),
+    tirx.transform.RemoveNoOp(),
+    s_tir.transform.RewriteUnsafeSelect(),
+    tirx.transform.CommonSubexprElim(),
+    tirx.transform.AnnotateEntryFunc(),
+    tirx.transform.SplitHostDevice(),
+    tirx.transform.MakePackedAPI(),
+)
+
+
+def _pipeline() -> tuple[Any, Any, Any]:
+    return ir.transform.Sequential(list(_PASSES)), finalize_host_passes, finalize_device_passes
+
+
+compilation_pipeline.PIPELINE_MAP[NAME] = _pipeline

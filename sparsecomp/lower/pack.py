@@ -1,0 +1,67 @@
+"""Weights into the buffers of their kernels: the last rewrite before Relax."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import fx
+
+from sparsecomp.kernels.problem import Problem
+from sparsecomp.kernels.row_panel import pack
+from sparsecomp.kernels.schedule import Schedule
+from sparsecomp.lower.decide import Decision
+from sparsecomp.passes import EliminateDead
+from sparsecomp.program import Program
+
+
+@dataclass(frozen=True)
+class Packed:
+    """What a ``sparsecomp.packed`` node runs."""
+
+    problem: Problem
+    schedule: Schedule
+
+
+def pack_weights(program: Program, decisions: Mapping[str, Decision]) -> dict[str, Packed]:
+    """Replace each operator that has a kernel by ``sparsecomp.packed`` over packed buffers, in place.
+
+    Args:
+        program: what is lowered; it cannot be called afterwards.
+        decisions: by the name of the node.
+
+    Returns:
+        Problem and schedule of each packed node, by the key that is its last argument.
+    """
+    kernels: dict[str, Packed] = {}
+    buffers: dict[tuple[str, Packed], list[fx.Node]] = {}
+    for node in list(program.graph.nodes):
+        decision = decisions.get(node.name)
+        if decision is not None and decision.chosen is not None and decision.problem is not None:
+            kernel = Packed(decision.problem, decision.chosen.schedule)
+            kernels[repr(kernel)] = kernel
+            _replace(program, node, kernel, buffers)
+    EliminateDead().apply(program)
+    program.graph.lint()
+    program.module.recompile()
+    return kernels
+
+
+def _replace(program: Program, node: fx.Node, kernel: Packed, buffers: dict[tuple[str, Packed], list[fx.Node]]) -> None:
+    x, weight, bias, residual = node.args[:4]
+    assert isinstance(weight, fx.Node)
+    name = str(weight.target)
+    if (name, kernel) not in buffers:  # a weight that is shared is packed once
+        arrays = pack(program.weight(weight).numpy(), kernel.problem, kernel.schedule)
+        tensors = [torch.from_numpy(array) for array in arrays]
+        first = next(iter(program.graph.nodes))
+        buffers[name, kernel] = [
+            program.add_weight(f"{name}.packed{index}", tensor, before=first) for index, tensor in enumerate(tensors)
+        ]
+    extra = [value for value in (bias, residual) if value is not None]
+    shape = [size if isinstance(size, int) else -1 for size in node.meta["val"].shape]
+    with program.graph.inserting_before(node):
+        arguments = (x, buffers[name, kernel], extra, shape, repr(kernel))
+        packed = program.graph.call_function(torch.ops.sparsecomp.packed.default, arguments)
+    packed.meta = dict(node.meta)
+    node.replace_all_uses_with(packed)
+    program.graph.erase_node(node)

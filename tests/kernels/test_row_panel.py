@@ -1,0 +1,177 @@
+"""Every kernel of the family against float64, over random problems, schedules, weights and epilogues."""
+
+import random
+from dataclasses import replace
+from typing import get_args
+
+import numpy as np
+import pytest
+import tvm
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from sparsecomp.kernels.cost import WeightStats
+from sparsecomp.kernels.problem import Activation, ConvProblem, Epilogue, LinearProblem, Problem
+from sparsecomp.kernels.row_panel import build, pack, space
+from sparsecomp.kernels.schedule import ColumnSchedule, FeatureSchedule, Schedule
+from tests.kernels.reference import AVX2, call, compute, expect, host, operands, relative_error
+
+HOST = host()
+TOLERANCE = 1e-5
+slow = settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
+
+epilogues = st.builds(
+    Epilogue,
+    bias=st.booleans(),
+    residual=st.booleans(),
+    activation=st.sampled_from([None, "relu", "clamp", "gelu"]),
+    low=st.just(-0.5),
+    high=st.just(0.75),
+    residual_last=st.booleans(),
+)
+sides = st.sampled_from([1, 2, 3, 7, 8, 13, 17, 31])
+
+
+@st.composite
+def linears(draw: st.DrawFn) -> LinearProblem:
+    size = st.sampled_from([1, 3, 16, 31, 49, 64, 100])
+    return LinearProblem(draw(size), draw(size), draw(size), draw(epilogues))
+
+
+@st.composite
+def convs(draw: st.DrawFn) -> ConvProblem:
+    kernel = (draw(st.integers(1, 5)), draw(st.integers(1, 5)))
+    dilation = (draw(st.integers(1, 3)), draw(st.integers(1, 3)))
+    padding = tuple(draw(st.integers(0, 3)) for _ in range(4))
+    least = [d * (k - 1) + 1 for k, d in zip(kernel, dilation, strict=True)]
+    groups = draw(st.sampled_from([1, 1, 2, 3]))
+    return ConvProblem(
+        batch=draw(st.integers(1, 3)),
+        in_channels=groups * draw(st.integers(1, 9)),
+        out_channels=groups * draw(st.integers(1, 18)),
+        height=max(draw(sides), least[0]),
+        width=max(draw(sides), least[1]),
+        kernel=kernel,
+        stride=(draw(st.integers(1, 4)), draw(st.integers(1, 4))),
+        padding=padding,  # type: ignore[arg-type]
+        dilation=dilation,
+        groups=groups,
+        epilogue=draw(epilogues),
+    )
+
+
+def check(problem: Problem, schedule: Schedule, density: float, seed: int = 0, size: int | None = None) -> None:
+    weight, inputs = operands(problem, density, seed, size)
+    got = compute(problem, schedule, HOST, weight, inputs)
+    assert relative_error(got, expect(problem, weight, inputs)) < TOLERANCE, (problem, schedule)
+
+
+densities = st.sampled_from([0.0, 0.05, 0.3, 1.0])
+
+
+@slow
+@given(linears(), densities, st.integers(0, 10**6))
+def test_linear(problem: LinearProblem, density: float, seed: int) -> None:
+    check(problem, random.Random(seed).choice(space(problem, density, HOST)), density, seed)
+
+
+@slow
+@given(convs(), densities, st.integers(0, 10**6))
+def test_conv(problem: ConvProblem, density: float, seed: int) -> None:
+    check(problem, random.Random(seed).choice(space(problem, density, HOST)), density, seed)
+
+
+@pytest.mark.parametrize("activation", get_args(Activation))
+@pytest.mark.parametrize("kind", ["features", "tokens", "pixels"])
+def test_activation(activation: Activation, kind: str) -> None:
+    epilogue = Epilogue(True, True, activation, -0.5, 0.5)
+    linear = LinearProblem(20, 30, 40, epilogue)
+    problem = ConvProblem(1, 4, 8, 9, 9, (3, 3), padding=(1, 1, 1, 1), epilogue=epilogue)
+    cases: dict[str, tuple[Problem, Schedule]] = {
+        "features": (linear, FeatureSchedule(4, 2, 30, HOST.lanes, 2)),
+        "tokens": (linear, ColumnSchedule(1, 2, 16, 1, True, False, HOST.lanes, 2)),
+        "pixels": (problem, ColumnSchedule(2, 2, 4, 1, True, False, HOST.lanes, 2)),
+    }
+    check(*cases[kind], density=0.5)
+
+
+NETWORK_LAYERS: list[Problem] = [
+    ConvProblem(1, 3, 16, 45, 45, (7, 7), (2, 2), (3, 3, 3, 3)),
+    ConvProblem(1, 3, 24, 64, 64, (16, 16), (16, 16)),
+    ConvProblem(1, 6, 24, 16, 16, (4, 4), (4, 4)),
+    ConvProblem(2, 96, 40, 7, 7, (1, 1)),
+    ConvProblem(2, 40, 24, 14, 14, (1, 1), (2, 2)),
+    ConvProblem(1, 24, 40, 1, 50, (1, 3), padding=(0, 0, 1, 1)),
+    ConvProblem(1, 20, 20, 1, 1, (3, 3), padding=(1, 1, 1, 1)),
+    LinearProblem(197, 96, 72),
+    LinearProblem(1, 300, 200),
+    LinearProblem(5, 300, 1),
+]
+
+
+@pytest.mark.parametrize("density", [0.1, 1.0])
+@pytest.mark.parametrize("problem", NETWORK_LAYERS, ids=str)
+def test_first_guess_on_layers_of_networks(problem: Problem, density: float) -> None:
+    check(problem, space(problem, density, HOST)[0], density)
+
+
+@pytest.mark.parametrize("density", [0.1, 1.0])
+def test_one_symbolic_kernel_serves_all_sizes_and_weights(density: float) -> None:
+    """The number of tokens and the positions of the zeros are known to the call only."""
+    problem = LinearProblem(None, 70, 50, Epilogue(bias=True))
+    schedule = space(problem, density, HOST)[0]
+    executable = tvm.compile(build(problem, schedule), target=tvm.target.Target(HOST.tvm_options()))
+    for tokens in (1, 5, 64, 131):
+        weight, inputs = operands(problem, density, tokens, tokens)
+        got = call(executable, pack(weight, problem, schedule), inputs)
+        assert relative_error(got, expect(problem, weight, inputs)) < TOLERANCE
+
+
+def test_symbolic_batch() -> None:
+    problem = ConvProblem(None, 5, 20, 9, 9, (3, 3), padding=(1, 1, 1, 1), epilogue=Epilogue(residual=True))
+    for schedule in (space(problem, 0.2, HOST)[0], space(problem, 1.0, HOST)[0]):
+        check(problem, schedule, 0.2, size=3)
+
+
+def test_rows_of_very_different_length() -> None:
+    problem = LinearProblem(40, 90, 50)
+    weight, inputs = operands(problem, 1.0, 0)
+    weight[np.arange(50) % 7 > 0] = 0
+    weight[3, 4] = 1.0
+    schedule = next(s for s in space(problem, 0.1, HOST) if isinstance(s, ColumnSchedule) and s.sparse and s.rows == 1)
+    got = compute(problem, schedule, HOST, weight, inputs)
+    assert relative_error(got, expect(problem, weight, inputs)) < TOLERANCE
+
+
+def test_avx2_code_runs_on_wider_machines() -> None:
+    problem = ConvProblem(1, 12, 20, 10, 10, (3, 3), padding=(1, 1, 1, 1), epilogue=Epilogue(activation="gelu"))
+    for density in (0.2, 1.0):
+        weight, inputs = operands(problem, density, 0)
+        got = compute(problem, space(problem, density, AVX2)[0], AVX2, weight, inputs)
+        assert relative_error(got, expect(problem, weight, inputs)) < TOLERANCE
+
+
+def test_dense_is_always_a_candidate() -> None:
+    for problem in NETWORK_LAYERS:
+        found = space(problem, 0.05, HOST)
+        assert any(isinstance(s, FeatureSchedule) or not s.sparse for s in found)
+
+
+def test_the_model_prefers_sparse_for_sparse_and_dense_for_dense() -> None:
+    problem = LinearProblem(128, 768, 768)
+    assert isinstance(space(problem, 1.0, HOST)[0], FeatureSchedule)
+    first = space(problem, 0.1, HOST)[0]
+    assert isinstance(first, ColumnSchedule) and first.sparse
+
+
+def test_statistics_of_blocks() -> None:
+    blocks = np.zeros((16, 10), np.float32)
+    blocks[4:8, 3] = 1.0
+    assert WeightStats.of(blocks).stored == pytest.approx((0.025, 0.025, 0.025, 0.05))
+
+
+def test_registers_hold_the_sums_of_every_schedule() -> None:
+    for problem in NETWORK_LAYERS:
+        for schedule in space(problem, 0.5, replace(AVX2, cores=3)):
+            rows = schedule.tokens if isinstance(schedule, FeatureSchedule) else schedule.rows
+            assert rows * schedule.vectors < AVX2.vector_registers

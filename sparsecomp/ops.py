@@ -70,7 +70,7 @@ def conv(
     high: float,
     residual_last: bool,
 ) -> Tensor:
-    """1-D or 2-D convolution: ``x [batch, in, *size]``, ``weight [out, in / groups, *kernel]``, the rest as in `linear`."""
+    """1-D or 2-D convolution: ``x [batch, in, *size]``, ``weight [out, in / groups, *kernel]``, else as `linear`."""
     return _finish(
         _conv(x, weight, bias, stride, padding, dilation, groups), residual, activation, low, high, residual_last
     )

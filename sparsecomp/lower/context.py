@@ -32,6 +32,7 @@ class Context:
         self._env: dict[fx.Node, Any] = importer.env
         inputs = [(node, self._env[node]) for node in graph.find_nodes(op="placeholder") if node in self._env]
         self.symbols = Symbols(inputs)
+        self._parameters: dict[str, Any] = {}
         self._functions: dict[Hashable, Any] = {}
 
     def value(self, argument: Any) -> Any:
@@ -45,6 +46,12 @@ class Context:
     def emit(self, expression: Any) -> relax.Var:
         """Bind an expression to a new variable."""
         return self.builder.emit(expression)
+
+    def parameter(self, dim: Any) -> Any:
+        """A size as a parameter of a kernel: a number as it is, a variable for each expression that varies."""
+        if isinstance(dim, int):
+            return dim
+        return self._parameters.setdefault(str(dim), tirx.Var(f"n{len(self._parameters)}", "int64"))
 
     def reshape(self, argument: Any, shape: Sequence[Any]) -> relax.Var:
         """The value of an argument, with another shape where its rank differs."""

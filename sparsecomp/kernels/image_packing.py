@@ -6,7 +6,7 @@ import tvm.tirx.script.builder.ir as T
 from tvm import tirx
 
 from sparsecomp.kernels.emit import Buffer, Expr, below, each, inside, let, load, ramp, shuffle, store
-from sparsecomp.kernels.geometry import Geometry
+from sparsecomp.kernels.geometry import Geometry, copies_lines
 from sparsecomp.kernels.problem import ConvProblem
 
 
@@ -31,8 +31,7 @@ class Tile:
 
 def pack(packed: Buffer, tile: Tile, problem: ConvProblem, geometry: Geometry, lanes: int) -> None:
     """Fill the planes of these channels."""
-    whole_lines = problem.stride == (1, 1) and problem.out_width == problem.width
-    if geometry.pitch == problem.width and geometry.first == 0 and whole_lines:
+    if copies_lines(problem, geometry):
         _Shifted(packed, tile, problem, geometry, lanes).pack()
     else:
         _Rows(packed, tile, problem, geometry, lanes).pack()

@@ -1,4 +1,4 @@
-"""Every rule computes what PyTorch computes, on odd, symbolic and one-sized shapes, and no function is left to chance."""
+"""Every rule computes what PyTorch computes, on odd, symbolic and one-sized shapes, and takes what it should."""
 
 import pytest
 import torch

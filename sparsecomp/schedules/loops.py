@@ -6,6 +6,7 @@ A nest is a value, so that a register tile written once is used by matmul and by
 """
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 from tvm import sym, tirx
 from tvm.tirx import Buffer, BufferStore, For, ForKind, SeqStmt
@@ -13,7 +14,7 @@ from tvm.tirx import Buffer, BufferStore, For, ForKind, SeqStmt
 from sparsecomp.schedules.parallelize import ALWAYS, PARALLEL, WHERE_IT_PAYS
 from sparsecomp.schedules.rewrite import Expr, Stmt, allocate
 
-Dim = int | Expr
+Dim = Any
 INDEX = "int64"
 Body = Callable[[Expr], Stmt]
 

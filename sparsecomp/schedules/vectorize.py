@@ -1,7 +1,7 @@
 """The innermost loops of a lowered function in vectors of the target's lanes, with a scalar loop for what is left over.
 
-TVM's own split guards a size that is not a multiple of the lanes by a condition on every element, which costs the vectors. Here
-the loop is cut in two, so that any size, symbolic ones too, runs in whole vectors:
+TVM's own split guards a size that is not a multiple of the lanes by a condition on every element, which costs the
+vectors. Here the loop is cut in two, so that any size, symbolic ones too, runs in whole vectors:
 
     for i in range(n): B[i] = f(A[i])           for j in range(n // 16): for i in vectorized(16): B[j * 16 + i] = f(...)
                                                 for i in range(n % 16): B[n // 16 * 16 + i] = f(...)
@@ -79,10 +79,9 @@ def _is_elementwise(loop: For, stores: list[BufferStore]) -> bool:
 
 def _select(node: Expr) -> Expr:
     """A choice without loads as a Select, which has a vector form."""
-    if isinstance(node, ir.Call) and node.op.same_as(ir.Op.get("prim.if_then_else")):
-        if not any(isinstance(e, ir.TensorLoad) for e in walk(node)):
-            return tirx.Select(*node.args)
-    return node
+    if not isinstance(node, ir.Call) or not node.op.same_as(ir.Op.get("prim.if_then_else")):
+        return node
+    return node if any(isinstance(e, ir.TensorLoad) for e in walk(node)) else tirx.Select(*node.args)
 
 
 @dataclass(frozen=True)

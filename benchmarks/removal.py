@@ -62,7 +62,12 @@ def remove(name: str, share: float, full: bool) -> Removal:
         each.apply(program)
         program.finish()
     expected = program.example_outputs()
-    zero, channels, parameters, macs = zero_channels(program), all_channels(program), size(program), multiply_adds(program)
+    zero, channels, parameters, macs = (
+        zero_channels(program),
+        all_channels(program),
+        size(program),
+        multiply_adds(program),
+    )
     start = time.perf_counter()
     RemoveDeadSlices().apply(program)
     seconds = time.perf_counter() - start

@@ -1,11 +1,11 @@
 """What is known of a tensor whatever the input is: which slices are constant, which are equal.
 
-Facts are kept for one axis at a time. A *slice* is what is left of the tensor when the index on that axis is fixed, such as
-one channel of an image or one row of a weight. ``None`` in place of `AxisFacts` means that nothing is known.
+Facts are kept for one axis at a time. A *slice* is what is left of the tensor when the index on that axis is fixed,
+such as one channel of an image or one row of a weight. ``None`` in place of `AxisFacts` means that nothing is known.
 
-Two conventions hold everywhere. Zero is one number: ``-0.0`` and ``0.0`` are the same constant, since masks leave both. A
-constant holds up to rounding: folding ``w * c`` at compile time rounds differently from the kernel that would have computed
-it. A slice is never claimed constant where its value is NaN.
+Two conventions hold everywhere. Zero is one number: ``-0.0`` and ``0.0`` are the same constant, since masks leave
+both. A constant holds up to rounding: folding ``w * c`` at compile time rounds differently from the kernel that
+would have computed it. A slice is never claimed constant where its value is NaN.
 """
 
 from dataclasses import dataclass
@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 _ELEMENTS_AT_ONCE = 1 << 22
+_SAMPLE = 32  # so many elements of a slice tell most slices apart
 _INTEGER_OF_SIZE = {1: torch.int8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
 
 
@@ -33,7 +34,7 @@ class AxisFacts:
 
     @staticmethod
     def of(constant: Tensor, value: Tensor, labels: Tensor | None = None) -> "AxisFacts":
-        """Canonical facts: slices with equal ``labels`` (rows of it, if two-dimensional) or equal constants form one class."""
+        """Canonical facts: slices with equal ``labels`` (or rows of them) or equal constants form one class."""
         size = constant.numel()
         classes = torch.arange(size) if labels is None else canonical(labels)
         value = torch.where(constant, value, torch.zeros_like(value))
@@ -56,8 +57,13 @@ class AxisFacts:
         rows = tensor.detach().movedim(axis, 0).reshape(tensor.shape[axis], -1)
         if rows.numel() == 0 or rows.is_complex():
             return AxisFacts.unknown(rows.shape[0], tensor.dtype)
-        low, high = torch.aminmax(rows, dim=1)
-        return AxisFacts.of(low == high, low, row_classes(rows))
+        low, high = torch.aminmax(rows[:, :_SAMPLE], dim=1)
+        constant = low == high
+        if rows.shape[1] > _SAMPLE and bool(constant.any()):
+            maybe = constant.nonzero().flatten()
+            low[maybe], high[maybe] = torch.aminmax(rows[maybe], dim=1)
+            constant = low == high
+        return AxisFacts.of(constant, low, row_classes(rows))
 
     @property
     def size(self) -> int:
@@ -100,34 +106,46 @@ TensorFacts = tuple[AxisFacts | None, ...]
 
 def canonical(labels: Tensor) -> Tensor:
     """For each label (or row of labels) the smallest index that carries the same one."""
-    inverse = torch.unique(labels, dim=0, return_inverse=True)[1]
     size = labels.shape[0]
+    numbers = torch.zeros(size, dtype=torch.int64)
+    for column in (labels if labels.dim() == 2 else labels[:, None]).unbind(dim=1):
+        distinct, place = torch.unique(column, return_inverse=True)
+        numbers = torch.unique(numbers * len(distinct) + place, return_inverse=True)[1]
     first = torch.full((size,), size, dtype=torch.int64)
-    first.scatter_reduce_(0, inverse, torch.arange(size), reduce="amin")
-    return first[inverse]
+    first.scatter_reduce_(0, numbers, torch.arange(size), reduce="amin")
+    return first[numbers]
 
 
 def row_classes(rows: Tensor) -> Tensor:
     """For each row of a matrix the smallest index of an equal row. Rows with NaN equal nothing."""
-    if rows.shape[1] == 0:
-        return torch.zeros(rows.shape[0], dtype=torch.int64)
-    guess = canonical(_row_hashes(rows))
-    merged = (guess != torch.arange(rows.shape[0])).nonzero().flatten()
-    differs = merged[~(rows[merged] == rows[guess[merged]]).all(dim=1)]
-    guess[differs] = differs
-    return guess
+    size, width = rows.shape
+    if width == 0:
+        return torch.zeros(size, dtype=torch.int64)
+    classes = canonical(_row_hashes(rows[:, :_SAMPLE]))
+    if width > _SAMPLE:
+        alike = (torch.bincount(classes, minlength=size)[classes] > 1).nonzero().flatten()
+        classes = torch.arange(size)
+        classes[alike] = alike[canonical(_row_hashes(rows[alike]))]
+    merged = (classes != torch.arange(size)).nonzero().flatten()
+    differs = merged[(rows[merged] != rows[classes[merged]]).sum(dim=1) > 0]
+    classes[differs] = differs
+    return classes
 
 
 def _row_hashes(rows: Tensor) -> Tensor:
+    """Numbers that are equal for equal rows, and seldom otherwise."""
     integer = _INTEGER_OF_SIZE[rows.element_size()]
+    wide = torch.int64 if integer == torch.int64 else torch.int32
     generator = torch.Generator().manual_seed(0)
-    factors = torch.randint(-(2**62), 2**62, (rows.shape[1],), generator=generator)
+    factors = torch.randint(-(2**30), 2**30, (rows.shape[1],), generator=generator, dtype=wide)
     step = max(1, _ELEMENTS_AT_ONCE // rows.shape[1])
     hashes = []
-    for block in rows.split(step):
+    for start in range(0, len(rows), step):
+        block = rows[start : start + step]
         unsigned_zero = block + torch.zeros((), dtype=block.dtype) if block.dtype != torch.bool else block
-        hashes.append((unsigned_zero.contiguous().view(integer).to(torch.int64) * factors).sum(dim=1))
-    return torch.cat(hashes) if hashes else torch.zeros(0, dtype=torch.int64)
+        bits = unsigned_zero.contiguous().view(integer).to(wide)
+        hashes.append((bits * factors).sum(dim=1, dtype=wide))
+    return torch.cat(hashes) if hashes else torch.zeros(0, dtype=wide)
 
 
 def _spread(constant: Tensor, value: Tensor, classes: Tensor) -> tuple[Tensor, Tensor]:

@@ -13,7 +13,7 @@ from sparsecomp.rules.propagate import Application
 
 
 class Narrowing:
-    """The cut that a `Coupling` allows, applied to the program that it was made from (see `sparsecomp.rules.base.Cut`)."""
+    """The cut that a `Coupling` allows, for the program that it was made from (see `sparsecomp.rules.base.Cut`)."""
 
     def __init__(self, program: Program, coupling: Coupling) -> None:
         self.program = program

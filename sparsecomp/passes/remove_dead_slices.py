@@ -22,8 +22,8 @@ class RemoveDeadSlices:
 
         h = relu(linear(x, w1[2, 8], b1[2])); y = linear(h, w2[2, 2], b2[2])
 
-    What a constant slice contributes moves into the bias of its readers, equal slices are computed once. Everything that is
-    tied to a slice (residual branches, concatenations, reshapes, heads, groups) goes with it or keeps it.
+    What a constant slice contributes moves into the bias of its readers, equal slices are computed once. Everything
+    that is tied to a slice (residual branches, concatenations, reshapes, heads, groups) goes with it or keeps it.
     """
 
     name: str = "remove-dead-slices"
@@ -31,17 +31,16 @@ class RemoveDeadSlices:
     def apply(self, program: Program) -> bool:
         """See the class."""
         changed = False
-        while _replace(program) or _remove(program):
+        while _round(program):
             changed = True
             EliminateDead().apply(program)
             program.finish()
         return changed
 
 
-def _replace(program: Program) -> bool:
-    return replace_constants(program, constants(program.module, applications(program.module)))
-
-
-def _remove(program: Program) -> bool:
+def _round(program: Program) -> bool:
     calls = applications(program.module)
-    return Narrowing(program, Coupling(program.module, calls, constants(program.module, calls))).apply()
+    table = constants(program.module, calls)
+    if replace_constants(program, table):
+        return True
+    return Narrowing(program, Coupling(program.module, calls, table)).apply()

@@ -21,7 +21,7 @@ _COMMUTES = (aten.add.Tensor, aten.mul.Tensor)
 def replace_constants(program: Program, table: FactTable) -> bool:
     """Replace every computed tensor whose slices are all constant, where something that is not constant reads it.
 
-    Operators that broadcast read the constant in its smallest shape, those that it leaves as they are disappear, and all others
+    Operators that broadcast read the constant in its smallest shape, or disappear if it changes nothing; all others
     read it expanded. What only computed it is left dead.
     """
     changed = False
@@ -59,6 +59,7 @@ def _replace_in(program: Program, node: Node, user: Node, constant: Tensor) -> b
     if _broadcasts_over(user, node):
         if _is_neutral(user, node, constant):
             other = next(each for each in user.args[:2] if each is not node)
+            assert isinstance(other, Node)
             user.replace_all_uses_with(other)
             return True
         user.replace_input_with(node, program.add_weight(f"{node.name}_constant", constant, user))
@@ -104,7 +105,7 @@ def _same_kind(one: Any, other: Any) -> bool:
 
 
 def _sizes(program: Program, node: Node) -> list[Any] | None:
-    """The shape of the node as arguments; symbolic sizes are taken from the inputs of the program, None if that fails."""
+    """The shape of the node as arguments; symbolic sizes come from the inputs of the program. None if that fails."""
     sizes: list[Any] = []
     for size in node.meta["val"].shape:
         if isinstance(size, int):

@@ -1,11 +1,12 @@
 """Operators that apply known weights: linear, convolutions, matrix products with a parameter.
 
-All are one map in channels, ``y[g, n] = bias[g, n] + sum over c, t of weight[g, n, c, t] * x[g, c]``, where ``t`` runs over the taps
-of a kernel. A result channel is constant if every input channel with a non-zero weight is. An input channel is not needed if
+All are one map in channels, ``y[g, n] = bias[g, n] + sum over c, t of weight[g, n, c, t] * x[g, c]``, where ``t``
+runs over the taps of a kernel. A result channel is constant if every input channel with a non-zero weight is. An
+input channel is not needed if
 
 * no kept result channel has a non-zero weight for it, or
-* it is constant: then what it adds is known and moves into the bias. Where zero padding makes a non-zero constant end at the
-  border, what it adds depends on the position, and a map of it is added to the result instead; or
+* it is constant: then what it adds is known and moves into the bias. Where zero padding makes a non-zero constant end
+  at the border, what it adds depends on the position, and a map of it is added to the result instead; or
 * it equals another channel: then the weights of both are added up.
 """
 
@@ -49,13 +50,32 @@ class Affine:
 
     @cached_property
     def connected(self) -> Tensor:
-        """bool ``(groups, n, c)``: the result channel depends on the input channel."""
-        return (self.weight != 0).any(dim=3)
+        """Float ``(groups, n, c)``: 1 where the result channel depends on the input channel, else 0."""
+        nonzero = (self.weight != 0).float()
+        return nonzero[..., 0] if nonzero.shape[3] == 1 else nonzero.amax(dim=3)
 
     @cached_property
     def finite(self) -> Tensor:
-        """bool ``(groups, c)``: all weights of the input channel are finite."""
+        """Bool ``(groups, c)``: all weights of the input channel are finite."""
+        groups, _, channels, _ = self.weight.shape
+        if bool(self.weight.sum().isfinite()):
+            return torch.ones(groups, channels, dtype=torch.bool)
         return self.weight.isfinite().all(dim=3).all(dim=1)
+
+    def reach(self, channels: Tensor) -> Tensor:
+        """Bool ``(groups, n)``: result channels that depend on any of these input channels, ``(groups, c)``."""
+        return torch.bmm(self.connected, channels.float()[:, :, None])[:, :, 0] > 0
+
+    def sources(self, results: Tensor) -> Tensor:
+        """Bool ``(groups, c)``: input channels that any of these result channels, ``(groups, n)``, depends on."""
+        return torch.bmm(results.float()[:, None, :], self.connected)[:, 0, :] > 0
+
+    def contribution(self, number: Tensor) -> tuple[Tensor, Tensor]:
+        """What input channels filled with ``number``, ``(groups, c)``, add to the results; and its magnitude."""
+        some = (number != 0).any(dim=0).nonzero().flatten()
+        gain, number = self.weight[:, :, some].double(), number[:, None, some].double()
+        terms, magnitudes = gain.sum(dim=3) * number, gain.abs().sum(dim=3) * number.abs()
+        return terms.sum(dim=2).flatten(), magnitudes.sum(dim=2).flatten()
 
     def channels(self, facts: FactTable) -> AxisFacts:
         """What is known of the input channels."""
@@ -74,7 +94,7 @@ def affine_rule(relate: Callable[[Call], Relation], describe: Describe, add_bias
     """The rule of an operator that is affine when its weight is a parameter, and any contraction when it is not.
 
     Args:
-        relate: must name the input channels of one group ``c``, the result channels of one group ``n``, the groups ``g``.
+        relate: names the input channels of one group ``c``, the result channels of one group ``n``, the groups ``g``.
         describe: the call as `Affine`; None where the weight is not known or something else stands in the way.
         add_bias: rewrites a call so that a vector over its kept result channels is added to the result.
     """
@@ -109,13 +129,11 @@ def affine_rule(relate: Callable[[Call], Relation], describe: Describe, add_bias
 def _result_channels(affine: Affine, facts: FactTable, dtype: torch.dtype) -> AxisFacts:
     known = affine.channels(facts)
     usable = known.constant & known.value.isfinite() & (affine.even | (known.value == 0))
-    number = affine.per_group(torch.where(usable, known.value, 0).double())
-    weight = affine.weight.double()
-    terms = weight.sum(dim=3) * number[:, None, :]
-    value = terms.sum(dim=2).flatten() + affine.bias.double()
-    scale = (weight.abs().sum(dim=3) * number[:, None, :].abs()).sum(dim=2).flatten()
-    depends = (affine.connected & ~affine.per_group(usable)[:, None, :]).any(dim=2).flatten()
-    cancelled = (scale > 0) & (value.abs() < _CANCELLATION * (scale + affine.bias.double().abs()))
+    added, scale = affine.contribution(affine.per_group(torch.where(usable, known.value, 0)))
+    bias = affine.bias.double()
+    value = added + bias
+    depends = affine.reach(affine.per_group(~usable)).flatten()
+    cancelled = (scale > 0) & (value.abs() < _CANCELLATION * (scale + bias.abs()))
     groups, per_group = affine.weight.shape[:2]
     inputs = canonical(affine.per_group(known.classes)).repeat_interleave(per_group) if groups > 1 else None
     rows = row_classes(affine.weight.reshape(groups * per_group, -1))
@@ -125,9 +143,9 @@ def _result_channels(affine: Affine, facts: FactTable, dtype: torch.dtype) -> Ax
 
 
 def _needed(affine: Affine, facts: FactTable, keep: Keep) -> Tensor:
-    """bool ``(groups, c)``: input channels that must be there."""
+    """Bool ``(groups, c)``: input channels that must be there."""
     rows = keep["n"][None, :] & keep["g"][:, None] if "g" in keep else keep["n"][None, :]
-    used = (affine.connected & rows[:, :, None]).any(dim=1)
+    used = affine.sources(rows)
     known = affine.channels(facts)
     needed = used & ~(affine.per_group(_foldable(affine, known)) & affine.finite)
     if not _may_merge(affine):
@@ -165,13 +183,12 @@ def _fold_constants(call: Call, affine: Affine, cut: Cut, removed: Tensor, add_b
     """Add what the removed constant channels contributed."""
     known = affine.channels(cut.facts)
     number = torch.where(removed & known.constant, known.value, 0)
-    folded = affine.per_group(number != 0)[:, None, :] & affine.connected
-    if not bool(folded.any()):
+    if not bool(affine.reach(affine.per_group(number != 0)).any()):
         return
     if affine.even:
-        terms = affine.weight.double().sum(dim=3) * affine.per_group(number.double())[:, None, :]
+        added = affine.contribution(affine.per_group(number))[0]
         kept = cut.indices(call.output, affine.target_axis)
-        add_bias(call, cut, affine, terms.sum(dim=2).flatten().to(affine.weight.dtype)[kept])
+        add_bias(call, cut, affine, added.to(affine.weight.dtype)[kept])
     else:
         _add_border_map(call, affine, cut, number)
 
@@ -181,8 +198,7 @@ def _add_border_map(call: Call, affine: Affine, cut: Cut, number: Tensor) -> Non
     value, axis = affine.source
     spatial = [int(size) for size in value.shape[axis + 1 :]]
     image = number.reshape([-1] + [1] * len(spatial)).expand(-1, *spatial)
-    arguments = {name: each for name, each in call.arguments.items()}
-    arguments |= {"input": image[None], "weight": cut.facts.data(affine.parameter[0]), "bias": None}
+    arguments = call.arguments | {"input": image[None], "weight": cut.facts.data(affine.parameter[0]), "bias": None}
     border = call.target(**arguments)[0].index_select(0, cut.indices(call.output, affine.target_axis))
     cut.append(call.output, aten.add.Tensor, cut.constant(call.node, "border", border))
 

@@ -1,4 +1,4 @@
-"""Scaled dot product attention: heads, the width of queries and keys, and the width of values narrow; positions do not."""
+"""Scaled dot product attention: heads and the widths of queries, keys and values narrow; positions do not."""
 
 import torch
 from torch import Tensor
@@ -20,7 +20,9 @@ def _relation(call: Call) -> Relation:
     equation = f"{lead} {heads} _ e, {lead} {shared} _ e, {lead} {shared} _ d, "
     sizes = {}
     if mask is not None:
-        equation += _mask_axes(len(mask.shape), lead.split(), heads if len(mask.shape) > 2 and mask.size(-3) != 1 else "_")
+        equation += _mask_axes(
+            len(mask.shape), lead.split(), heads if len(mask.shape) > 2 and mask.size(-3) != 1 else "_"
+        )
     key_heads = call.tensor("key").size(-3)
     if key_heads is not None:
         sizes["h"] = key_heads
@@ -42,7 +44,7 @@ def _demand(call: Call, relation: Relation, facts: FactTable, keep: Keep) -> dic
 
 
 def _forward(call: Call, relation: Relation, facts: FactTable) -> list[TensorFacts]:
-    """What is zero in the values is zero in the result; without a mask every constant stays, as weights add up to one."""
+    """What is zero in the values is zero in the result; without a mask every constant stays: weights add up to one."""
     value, rank = call.tensor("value"), len(call.output.shape)
     found: list[AxisFacts | None] = [None] * rank
     sources = relation.of_role(2, is_output=False)

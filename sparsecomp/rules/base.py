@@ -1,8 +1,9 @@
 """What a rule is, and the registry of rules by operator.
 
-A rule answers for one operator: how its axes belong together (`Rule.relate`), which slices of its results are constant or
-equal (`Rule.forward`), which of its input slices it needs (`Rule.demand`), and how it is written with fewer slices
-(`Rule.narrow`). Unneeded input slices follow from the relation alone, except for contracted variables, which `demand` decides.
+A rule answers for one operator: how its axes belong together (`Rule.relate`), which slices of its results are
+constant or equal (`Rule.forward`), which of its input slices it needs (`Rule.demand`), and how it is written with
+fewer slices (`Rule.narrow`). Unneeded input slices follow from the relation alone, except for contracted variables,
+which `demand` decides.
 """
 
 from collections.abc import Callable, Mapping
@@ -23,7 +24,7 @@ Keep = Mapping[str, Tensor]
 
 
 class Cut(Protocol):
-    """What `Rule.narrow` may ask and do while the graph is being rewritten. Facts and shapes are those before the cut."""
+    """What `Rule.narrow` may ask and do while the graph is rewritten. Facts and shapes are those before the cut."""
 
     facts: FactTable
 

@@ -10,16 +10,17 @@ from torch.fx import GraphModule, Node
 
 
 class Value(NamedTuple):
-    """One tensor of the graph: output ``index`` of ``node`` (0 where the node has one output)."""
+    """One tensor of the graph: the output at ``position`` of ``node`` (0 where the node has one output)."""
 
     node: Node
-    index: int = 0
+    position: int = 0
 
     @property
     def fake(self) -> Tensor:
         """The fake tensor that carries shape and dtype."""
-        found: Any = self.node.meta["val"]
-        return found[self.index] if isinstance(found, (tuple, list)) else found
+        found = self.node.meta["val"]
+        fake: Tensor = found[self.position] if isinstance(found, (tuple, list)) else found
+        return fake
 
     @property
     def shape(self) -> torch.Size:
@@ -107,7 +108,8 @@ class Call:
 
     def data(self, value: Value) -> Tensor | None:
         """The elements of a parameter or buffer, None for everything else."""
-        return data_of(self.node.graph.owning_module, value)
+        module = self.node.graph.owning_module
+        return data_of(module, value) if module is not None else None
 
     def integers(self, name: str) -> list[int] | None:
         """The argument as a list of plain integers, None if any is symbolic."""

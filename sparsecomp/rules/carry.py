@@ -1,7 +1,8 @@
 """Facts through operators that only move elements: views, permutations, concatenations, selections.
 
-All follow from the relation. A slice of the result lies in slices of an input (then it inherits their constant), or is a union
-of slices (then all of these must agree), or both at once (heads merged on one side and split on the other).
+All follow from the relation. A slice of the result lies in slices of an input (then it inherits their constant), or
+is a union of slices (then all of these must agree), or both at once (heads merged on one side and split on the
+other).
 """
 
 from collections.abc import Sequence
@@ -68,7 +69,9 @@ def arrive(value: Value, links: Sequence[Link], target: Link, facts: FactTable) 
     """What the facts of one operand say of the slices of ``target`` that it covers."""
     number = facts.uniform(value)
     if number is not None:
-        return AxisFacts.of(torch.ones(target.size, dtype=torch.bool), number.to(target.value.dtype).expand(target.size))
+        return AxisFacts.of(
+            torch.ones(target.size, dtype=torch.bool), number.to(target.value.dtype).expand(target.size)
+        )
     constant = torch.zeros(target.size, dtype=torch.bool)
     result = torch.zeros(target.size, dtype=target.value.dtype)
     for link in links:
@@ -85,7 +88,7 @@ def arrive(value: Value, links: Sequence[Link], target: Link, facts: FactTable) 
 
 
 def _groups(link: Link, target: Link, shared: list[str]) -> tuple[Tensor, Tensor]:
-    """Number the index tuples of the shared variables: for each slice of ``link`` and of ``target`` its tuple, or ABSENT."""
+    """Number the index tuples of shared variables: for each slice of ``link`` and ``target`` its tuple, or ABSENT."""
     ours, theirs = dict(link.parts), dict(target.parts)
     one = torch.stack([ours[name] for name in shared], dim=1)
     other = torch.stack([theirs[name] for name in shared], dim=1)
@@ -112,7 +115,7 @@ def _agree(known: AxisFacts, group: Tensor, count: int) -> tuple[Tensor, Tensor]
 
 
 def _labels(value: Value, links: Sequence[Link], target: Link, facts: FactTable) -> Tensor:
-    """Slices of ``target`` with equal labels are equal: what varies on it is variables of this operand, up to its classes."""
+    """Slices of ``target`` with equal labels are equal: they differ in variables of this operand, up to its classes."""
     ours = set().union(*(link.variables() for link in links))
     left = {name: index for name, index in target.parts if name in ours}
     columns = []

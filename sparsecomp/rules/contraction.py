@@ -1,7 +1,7 @@
-"""Sums of products in general: each result element sums, over the contracted variables, a product of one element per operand.
+"""Sums of products in general: over the contracted variables, of one element of each operand.
 
-Zero is absorbing: a result slice is zero if some operand is zero there, an index of a contracted variable adds nothing if some
-operand is zero at it. This holds while the other operands are finite.
+Zero is absorbing: a result slice is zero if some operand is zero there, an index of a contracted variable adds
+nothing if some operand is zero at it. This holds while the other operands are finite.
 """
 
 import torch
@@ -16,7 +16,6 @@ from sparsecomp.rules.table import FactTable
 
 def axes(equation: str, *overloads: object) -> None:
     """Give operators that are sums of products over all of their tensors a rule made from an axis equation."""
-
     register(contraction(lambda call: relate(equation, call.inputs, call.outputs)), *overloads)
 
 

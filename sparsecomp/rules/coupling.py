@@ -1,9 +1,9 @@
 """Which slices can go: the least set that must stay, closed over everything that ties axes together.
 
-A networkx graph ties every axis of every tensor to the index variables of the calls that touch it, with the index map on the
-edge. A slice must stay if something needs it; then all that the law of `Relation` ties to it must stay. The closure is a least
-fixed point, so what is left out is the most that can go. Every slice that stays carries its cause: the need that it goes
-back to.
+A networkx graph ties every axis of every tensor to the index variables of the calls that touch it, with the index
+map on the edge. A slice must stay if something needs it; then all that the law of `Relation` ties to it must stay.
+The closure is a least fixed point, so what is left out is the most that can go. Every slice that stays carries its
+cause: the need that it goes back to.
 """
 
 from collections import defaultdict, deque
@@ -70,7 +70,7 @@ class Coupling:
         self._close()
 
     def kept(self, value: Value, axis: int) -> Tensor | None:
-        """bool by slice; None for an axis of symbolic size, which stays whole."""
+        """Bool by slice; None for an axis of symbolic size, which stays whole."""
         cause = self.axes.get((value, axis))
         return cause > 0 if cause is not None else None
 
@@ -135,9 +135,7 @@ class Coupling:
         assert isinstance(values, (list, tuple))
         self._need_axes([(value, axis) for value in values for axis in range(len(value.shape))], cause, wanted)
 
-    def _need_axes(
-        self, keys: list[AxisKey], cause: Cause, wanted: Mapping[AxisKey, Tensor] | None = None
-    ) -> None:
+    def _need_axes(self, keys: list[AxisKey], cause: Cause, wanted: Mapping[AxisKey, Tensor] | None = None) -> None:
         self.causes.append(cause)
         for key in keys:
             if key in self.axes:
@@ -191,7 +189,7 @@ class Coupling:
             self._keep_variable(node, name, mask, "reads it")
 
     def _leave_something(self, application: Application) -> bool:
-        """An operator whose result is needed must not lose the last index of a contracted variable; was that about to be?"""
+        """Keep one index of a contracted variable that would lose all, though the result is needed; was there one?"""
         node = application.call.node
         empty = [name for name in self._demanded(application) if not bool((self.variables[node, name] > 0).any())]
         for name in empty:

@@ -1,10 +1,10 @@
-"""The factors that two shapes of the same elements share: ``(b, s, 768)`` and ``(b, s, 12, 64)`` share b, s, 12 and 64."""
+"""The factors that two shapes of the same elements share: ``(b, 768)`` and ``(b, 12, 64)`` share b, 12 and 64."""
 
 from collections.abc import Sequence
 from typing import Any
 
 Size = Any
-"""An int, or a ``torch.SymInt`` that is only known at run time; symbolic sizes are compared as expressions, never as numbers."""
+"""An int, or a ``torch.SymInt`` that is only known at run time; these are compared as expressions, never as numbers."""
 
 
 class _Axis:

@@ -4,7 +4,6 @@ The joined axis is linked to one variable for each piece, so each piece narrows 
 """
 
 import torch
-from torch import Tensor
 
 from sparsecomp.rules.base import Cut, Keep, Rule, register
 from sparsecomp.rules.call import Call, Value
@@ -66,7 +65,7 @@ def _stack_relation(call: Call) -> Relation:
     axis = call["dim"] % rank
     names = [f"a{i}" for i in range(rank - 1)]
     left = ",".join([" ".join(names)] * len(call.inputs))
-    right = " ".join(names[:axis] + ["_"] + names[axis:])
+    right = " ".join([*names[:axis], "_", *names[axis:]])
     return relate(f"{left} -> {right}", call.inputs, call.outputs)
 
 
@@ -106,6 +105,12 @@ register(Rule(_cat_relation, carry, narrow=_cat_less), aten.cat.default, aten.co
 register(Rule(_stack_relation, carry), aten.stack.default)
 register(
     Rule(_split_relation, carry, narrow=_split_by_sizes),
-    *(aten.split.Tensor, aten.split_with_sizes.default, aten.split.sizes, aten.chunk.default, aten.tensor_split.sections),
+    *(
+        aten.split.Tensor,
+        aten.split_with_sizes.default,
+        aten.split.sizes,
+        aten.chunk.default,
+        aten.tensor_split.sections,
+    ),
 )
 register(Rule(_unbind_relation, carry), aten.unbind.int)

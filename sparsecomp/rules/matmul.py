@@ -16,10 +16,9 @@ aten = torch.ops.aten
 
 
 def _linear_relation(call: Call) -> Relation:
-    operands = [call.tensor("input"), call.tensor("weight"), call.value("bias")]
-    weight = "n c" if len(operands[1].shape) == 2 else "c"
-    result = "... n" if len(operands[1].shape) == 2 else "..."
-    return relate(f"... c, {weight}, n -> {result}" if operands[2] else f"... c, {weight}, -> {result}", operands, call.outputs)
+    weight, bias = call.tensor("weight"), call.value("bias")
+    equation = "... c, n c, n -> ... n" if len(weight.shape) == 2 else "... c, c, -> ..."
+    return relate(equation, [call.tensor("input"), weight, bias], call.outputs)
 
 
 def _linear(call: Call, facts: FactTable) -> Affine | None:
@@ -117,7 +116,9 @@ def _product_rule(relation_of: Relate) -> Rule:
     affine, plain = affine_rule(relation_of, _product, add_after), contraction(relation_of)
     return Rule(
         relation_of,
-        lambda call, relation, facts: (plain if _product(call, facts) is None else affine).forward(call, relation, facts),
+        lambda call, relation, facts: (plain if _product(call, facts) is None else affine).forward(
+            call, relation, facts
+        ),
         affine.demand,
         affine.narrow,
     )

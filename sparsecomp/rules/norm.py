@@ -53,7 +53,9 @@ def _batch_norm_forward(call: Call, relation: Relation, facts: FactTable) -> lis
     return _on_axis(call, 1, AxisFacts.of(constant, result.to(call.output.dtype), labels))
 
 
-def _affine_after(call: Call, facts: FactTable, source: Value, axis: int, zero: Tensor, extra: list[Tensor]) -> AxisFacts:
+def _affine_after(
+    call: Call, facts: FactTable, source: Value, axis: int, zero: Tensor, extra: list[Tensor]
+) -> AxisFacts:
     """A normalisation whose normalised slices ``zero`` are zero, followed by a weight and a bias for each slice."""
     known = facts.known(source, axis)
     labels = torch.stack(_labels(call, known, facts) + extra, dim=1)

@@ -1,8 +1,8 @@
 """Operators that work on each element alone, with broadcasting.
 
-A result slice is constant if it is made of constants: the operator itself is run on them, so ``sigmoid(0) = 0.5`` needs no line
-of its own. As constants hold only up to rounding, and zero has either sign, a claim is made only if small changes of the
-constants change the result little: nothing is claimed at a step of ``floor`` or for ``1 / 0``.
+A result slice is constant if it is made of constants: the operator itself is run on them, so ``sigmoid(0) = 0.5``
+needs no line of its own. As constants hold only up to rounding, and zero has either sign, a claim is made only if
+small changes of the constants change the result little: nothing is claimed at a step of ``floor`` or for ``1 / 0``.
 """
 
 from typing import Any
@@ -48,9 +48,7 @@ def _axis(call: Call, relation: Relation, facts: FactTable, axis: int) -> AxisFa
     return AxisFacts.of(constant & result[1], result[0], labels)
 
 
-def operand_facts(
-    call: Call, relation: Relation, facts: FactTable, role: int, axis: int, size: int
-) -> AxisFacts:
+def operand_facts(call: Call, relation: Relation, facts: FactTable, role: int, axis: int, size: int) -> AxisFacts:
     """What is known of an operand along an axis of the result. Where it is broadcast, all slices are equal."""
     value = call.inputs[role]
     variable = next((k.parts[0][0] for k in relation.of_role(0, is_output=True) if k.axis == axis), None)
@@ -86,13 +84,13 @@ def evaluate(call: Call, operands: dict[Value, AxisFacts]) -> tuple[Tensor, Tens
 
 
 def _run(call: Call, operands: dict[Value, AxisFacts], nudge: float) -> Tensor | None:
-    """The operator on vectors of constants, changed by a small factor, in alternating directions, and in the sign of zero."""
+    """The operator on vectors of constants, changed by a small factor to and fro, and in the sign of zero."""
     sign = 1.0
     arguments: dict[str, Any] = {}
     for name, argument in call.arguments.items():
         value = value_of(argument)
         if value is None:
-            if isinstance(argument, Node) or isinstance(argument, (list, tuple)):
+            if isinstance(argument, (Node, list, tuple)):
                 return None
             arguments[name] = argument
             continue
@@ -118,7 +116,9 @@ def _times(call: Call, relation: Relation, facts: FactTable) -> list[TensorFacts
         if known is not None:
             seen = [operand_facts(call, relation, facts, role, axis, known.size).zero for role in (0, 1)]
             zero = seen[0] | seen[1]
-            found[axis] = AxisFacts.of(known.constant | zero, torch.where(zero, torch.zeros_like(known.value), known.value), known.classes)
+            found[axis] = AxisFacts.of(
+                known.constant | zero, torch.where(zero, torch.zeros_like(known.value), known.value), known.classes
+            )
     return [tuple(found)]
 
 
@@ -151,13 +151,26 @@ register(
     *(aten.exp.default, aten.exp2.default, aten.expm1.default, aten.log.default, aten.log1p.default, aten.log2.default),
     *(aten.sin.default, aten.cos.default, aten.tan.default, aten.tanh.default, aten.atan.default, aten.sinh.default),
     *(aten.cosh.default, aten.erf.default, aten.erfc.default, aten.sigmoid.default, aten.log_sigmoid.default),
-    *(aten.floor.default, aten.ceil.default, aten.round.default, aten.trunc.default, aten.frac.default, aten.sign.default),
+    *(
+        aten.floor.default,
+        aten.ceil.default,
+        aten.round.default,
+        aten.trunc.default,
+        aten.frac.default,
+        aten.sign.default,
+    ),
     *(aten.relu.default, aten.relu6.default, aten.leaky_relu.default, aten.elu.default, aten.selu.default),
     *(aten.celu.default, aten.gelu.default, aten.silu.default, aten.mish.default, aten.softplus.default),
     *(aten.hardtanh.default, aten.hardswish.default, aten.hardsigmoid.default, aten.softshrink.default),
     *(aten.hardshrink.default, aten.threshold.default, aten.clamp.default, aten.clamp.Tensor, aten.clamp_min.default),
     *(aten.clamp_max.default, aten.logical_not.default, aten.logical_or.default, aten.logical_xor.default),
-    *(aten.bitwise_and.Tensor, aten.bitwise_or.Tensor, aten.bitwise_not.default, aten.isnan.default, aten.isinf.default),
+    *(
+        aten.bitwise_and.Tensor,
+        aten.bitwise_or.Tensor,
+        aten.bitwise_not.default,
+        aten.isnan.default,
+        aten.isinf.default,
+    ),
     *(aten.eq.Scalar, aten.ne.Scalar, aten.lt.Scalar, aten.le.Scalar, aten.gt.Scalar, aten.ge.Scalar),
     *(aten.eq.Tensor, aten.ne.Tensor, aten.lt.Tensor, aten.le.Tensor, aten.gt.Tensor, aten.ge.Tensor),
     *(aten.masked_fill.Scalar, aten.masked_fill.Tensor, aten.where.ScalarOther, aten.where.ScalarSelf),

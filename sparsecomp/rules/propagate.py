@@ -1,7 +1,7 @@
 """Facts through a whole graph: constants and equalities forward, readers backward.
 
-The graph has no cycles, so one sweep in each direction reaches the fixed point. Forward facts do not depend on readers; readers
-depend on constants, because a slice that is known need not be computed from anything.
+The graph has no cycles, so one sweep in each direction reaches the fixed point. Forward facts do not depend on
+readers; readers depend on constants, because a slice that is known need not be computed from anything.
 """
 
 from dataclasses import dataclass

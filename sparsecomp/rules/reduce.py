@@ -1,4 +1,4 @@
-"""Reductions, scans and sorts: the axes they work along cannot lose slices (but a sum can lose zeros), the others are free."""
+"""Reductions, scans and sorts: the axes they work along stay whole (a sum can lose zeros), the others are free."""
 
 from collections.abc import Callable
 
@@ -16,7 +16,7 @@ from sparsecomp.rules.table import FactTable
 aten = torch.ops.aten
 
 Reduced = Callable[[AxisFacts, int | None], tuple[Tensor, Tensor]]
-"""Which slices of the result are constant, and their numbers, given those of the input and how many elements are reduced."""
+"""Which slices of the result are constant, and which numbers, given the input and how many elements are reduced."""
 
 
 def _reduced_axes(call: Call) -> list[int]:
@@ -52,7 +52,7 @@ def _forward(reduced: Reduced) -> Callable[[Call, Relation, FactTable], list[Ten
                 continue
             constant, number = reduced(known, count)
             found.append(AxisFacts.of(constant, number.to(known.value.dtype), known.classes))
-        return [tuple(found)] + nothing_known(call, relation, facts)[1:]
+        return [tuple(found), *nothing_known(call, relation, facts)[1:]]
 
     return forward
 

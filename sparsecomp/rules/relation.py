@@ -1,9 +1,10 @@
 """How the axes of an operator's tensors belong together.
 
-A `Relation` names *index variables*, as an einsum does, and links axes of the operands to them. The axis ``(h d)`` of a
-tensor that is about to be split into heads is linked to two variables; the result of a concatenation is linked to one
-variable for each piece. One law gives all structure: **a slice exists if and only if every variable it is linked to keeps its
-index**. A variable that is linked to inputs only is contracted (summed over). An axis without a link cannot be narrowed.
+A `Relation` names *index variables*, as an einsum does, and links axes of the operands to them. The axis ``(h d)``
+of a tensor that is about to be split into heads is linked to two variables; the result of a concatenation is linked
+to one variable for each piece. One law gives all structure: **a slice exists if and only if every variable it is
+linked to keeps its index**. A variable that is linked to inputs only is contracted (summed over). An axis without a
+link cannot be narrowed.
 """
 
 import re
@@ -21,7 +22,7 @@ ABSENT = -1
 
 @dataclass(frozen=True, eq=False)
 class Link:
-    """One axis of one operand. ``parts`` holds, for each variable, the index on it of every slice (`ABSENT` if it has none)."""
+    """One axis of one operand. ``parts`` holds, for each variable, the index on it of every slice, or `ABSENT`."""
 
     value: Value
     axis: int
@@ -66,14 +67,17 @@ Axes = list[tuple[str, ...]]
 
 
 def relate(
-    equation: str, inputs: Sequence[Value | None], outputs: Sequence[Value], sizes: Mapping[str, int] | None = None
+    equation: str,
+    inputs: Sequence[Value | None],
+    outputs: Sequence[Value | None],
+    sizes: Mapping[str, int] | None = None,
 ) -> Relation:
     """The relation that an axis equation such as ``"... k, n k, n -> ... n"`` describes.
 
     Args:
         equation: operands of the call in order, one token an axis. A name is a variable, ``(a b)`` a factored axis,
-            ``_`` an axis that cannot be narrowed, ``*`` any number of these, ``...`` any number of variables, aligned from
-            the right and broadcast.
+            ``_`` an axis that cannot be narrowed, ``*`` any number of these, ``...`` any number of variables, aligned
+            from the right and broadcast.
         inputs: the tensors, None for an optional one that is missing.
         outputs: the results.
         sizes: sizes of variables that cannot be read off the shapes.
@@ -147,7 +151,9 @@ def _solve(operands: list[tuple[Value, Axes]], sizes: dict[str, int]) -> dict[st
     return {name: size for name, size in sizes.items() if name not in symbolic and name != "_"}
 
 
-def _link(value: Value, axis: int, factors: tuple[str, ...], sizes: dict[str, int], role: int, out: bool) -> Link | None:
+def _link(
+    value: Value, axis: int, factors: tuple[str, ...], sizes: dict[str, int], role: int, out: bool
+) -> Link | None:
     if not factors or any(name not in sizes for name in factors):
         return None
     shape = [sizes[name] for name in factors]

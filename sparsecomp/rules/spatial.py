@@ -1,4 +1,4 @@
-"""Operators on the positions of an image that treat every channel alike: pooling, upsampling, pixel shuffles, unfold."""
+"""Operators on the positions of an image that treat all channels alike: pooling, upsampling, shuffles, unfold."""
 
 from collections.abc import Callable
 from typing import Any

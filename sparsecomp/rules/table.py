@@ -73,7 +73,7 @@ class FactTable:
         return None
 
     def finite(self, value: Value) -> bool:
-        """Whether the elements are finite. Activations are taken to be (see docs/adding-a-rule.md); parameters are checked."""
+        """Whether the elements are finite: assumed of activations (docs/adding-a-rule.md), checked for parameters."""
         if value not in self._finite:
             data = self.data(value)
             number = self.uniform(value) if data is None else None

@@ -17,12 +17,12 @@ from sparsecomp.rules.table import FactTable
 aten = torch.ops.aten
 
 Positions = Callable[[Call, int], Tensor | None]
-"""For each slice of the result the slice of the input that it is, given the size of the axis; None if it is not known."""
+"""For each slice of the result the slice of the input that it is, given the size of the axis; None if not known."""
 
 
 def _axes(call: Call) -> list[int]:
     rank = len(call.inputs[0].shape)
-    given = call.arguments.get("dim", call.arguments.get("dims"))
+    given: Any = call.arguments.get("dim", call.arguments.get("dims"))
     return [dim % rank for dim in (given if isinstance(given, (list, tuple)) else [given])] or list(range(rank))
 
 
@@ -161,7 +161,7 @@ def _padding(call: Call, axis: int) -> tuple[Any, Any]:
 
 
 def _is_constant_padding(call: Call) -> bool:
-    return call.arguments.get("mode", "constant") == "constant"
+    return bool(call.arguments.get("mode", "constant") == "constant")
 
 
 def _pad_forward(call: Call, relation: Relation, facts: FactTable) -> list[TensorFacts]:
@@ -202,9 +202,7 @@ def _pad_less(call: Call, relation: Relation, cut: Cut, keep: Keep) -> None:
 
 def _pad_whole_axes(call: Call) -> Relation:
     """Padding that repeats or mirrors elements: only axes that are not padded narrow."""
-    text = " ".join(
-        "_" if _padding(call, axis) != (0, 0) else f"a{axis}" for axis in range(len(call.output.shape))
-    )
+    text = " ".join("_" if _padding(call, axis) != (0, 0) else f"a{axis}" for axis in range(len(call.output.shape)))
     return relate(f"{text} -> {text}", call.inputs, call.outputs)
 
 

@@ -1,4 +1,4 @@
-"""Operators that give the same elements another shape: reshape and its kin, permutations, unit axes, expansion, repetition.
+"""Operators that give the same elements another shape: reshape, permute, squeeze, expand, repeat and their kin.
 
 Sizes that are written into the graph are rewritten when slices go.
 """
@@ -42,7 +42,7 @@ def _axes_of(rank: int) -> list[str]:
 
 
 def moves(order_of: Any) -> Relate:
-    """The relation of an operator whose result axes are input axes, as ``order_of(call, rank)`` lists them (None: a new one)."""
+    """The relation where result axes are input axes, as ``order_of(call, rank)`` lists them (None: a new one)."""
 
     def relation(call: Call) -> Relation:
         source = call.tensor("self")
@@ -66,11 +66,13 @@ def _transposed(call: Call, rank: int) -> list[int]:
 
 
 def _matrix_transposed(call: Call, rank: int) -> list[int]:
-    return list(range(rank - 2)) + [rank - 1, rank - 2]
+    return [*range(rank - 2), rank - 1, rank - 2]
 
 
 def _moved(call: Call, rank: int) -> list[int]:
-    listed = [call[name] if isinstance(call[name], (list, tuple)) else [call[name]] for name in ("source", "destination")]
+    listed = [
+        call[name] if isinstance(call[name], (list, tuple)) else [call[name]] for name in ("source", "destination")
+    ]
     place = {to % rank: axis % rank for axis, to in zip(*listed, strict=True)}
     rest = iter(axis for axis in range(rank) if axis not in place.values())
     return [place[to] if to in place else next(rest) for to in range(rank)]

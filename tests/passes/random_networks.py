@@ -1,10 +1,10 @@
-"""Random small networks with residuals, concatenations, splits, reshapes, attention, and slices that have died in all ways."""
+"""Random small networks: residuals, concatenations, splits, reshapes, attention, and slices dead in many ways."""
 
 import random
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F  # noqa: N812
+from torch.nn import functional as F
 
 _ACTIVATIONS = (F.relu, torch.sigmoid, F.gelu, F.silu, torch.tanh, F.relu6, lambda x: x + 0.5, F.hardswish)
 
@@ -21,7 +21,9 @@ class Layer(nn.Module):
             case "conv" | "residual" | "dense":
                 self.out = c if kind == "residual" else rng.choice([4, 6, 8])
                 size = rng.choice([1, 3])
-                self.conv = nn.Conv2d(c, self.out, size, padding=rng.choice([0, size // 2]) if kind == "conv" else size // 2)
+                self.conv = nn.Conv2d(
+                    c, self.out, size, padding=rng.choice([0, size // 2]) if kind == "conv" else size // 2
+                )
                 self.norm = rng.choice([nn.BatchNorm2d(self.out), nn.Identity(), nn.GroupNorm(2, self.out)])
                 self.out += c if kind == "dense" else 0
             case "depthwise":
@@ -88,7 +90,19 @@ class Layer(nn.Module):
         return x + y.transpose(1, 2).reshape(b, c, h, w)
 
 
-KINDS = ("conv", "conv", "residual", "dense", "depthwise", "grouped", "transposed", "csp", "squeeze", "attention", "mlp")
+KINDS = (
+    "conv",
+    "conv",
+    "residual",
+    "dense",
+    "depthwise",
+    "grouped",
+    "transposed",
+    "csp",
+    "squeeze",
+    "attention",
+    "mlp",
+)
 KINDS += ("gated", "shuffle", "pool", "up", "pad")
 
 

@@ -3,7 +3,6 @@
 import pytest
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F  # noqa: N812
 
 from sparsecomp.capture import capture
 from sparsecomp.passes import PIPELINE

@@ -73,7 +73,15 @@ def broadcastable(rng: random.Random, shape: list[int]) -> list[int]:
 _POSITIVE = {"sqrt", "rsqrt", "log", "log1p", "log2", "pow", "reciprocal", "div", "true_divide", "floor_divide"}
 _POSITIVE |= {"remainder", "fmod", "addcdiv"}
 _BOOLEAN = {"bitwise_and", "bitwise_or", "bitwise_not", "logical_and", "logical_or", "logical_xor", "logical_not"}
-_SCALARS = {"other": 0.7, "exponent": 2.5, "value": 0.3, "weight": 0.4, "lambd": 0.5, "threshold": 0.2, "fill_value": 1.5}
+_SCALARS = {
+    "other": 0.7,
+    "exponent": 2.5,
+    "value": 0.3,
+    "weight": 0.4,
+    "lambd": 0.5,
+    "threshold": 0.2,
+    "fill_value": 1.5,
+}
 
 
 def pointwise(overload: Any) -> Case:
@@ -130,7 +138,9 @@ def _addmm(rng: random.Random) -> Sample:
 @case(aten.mm.default)
 def _mm(rng: random.Random) -> Sample:
     m, k, n = dims(rng, 1, 6, 3)
-    return Sample((either(rng, m, k), tensor(rng, k, n)) if rng.random() < 0.5 else (tensor(rng, m, k), either(rng, k, n)))
+    return Sample(
+        (either(rng, m, k), tensor(rng, k, n)) if rng.random() < 0.5 else (tensor(rng, m, k), either(rng, k, n))
+    )
 
 
 @case(aten.matmul.default)
@@ -140,7 +150,9 @@ def _matmul(rng: random.Random) -> Sample:
     other = lead if rng.random() < 0.5 else []
     left = (k,) if rng.random() < 0.2 else (*lead, m, k)
     right = (k,) if rng.random() < 0.2 else (*other, k, n)
-    return Sample((either(rng, *left), tensor(rng, *right)) if rng.random() < 0.5 else (tensor(rng, *left), either(rng, *right)))
+    return Sample(
+        (either(rng, *left), tensor(rng, *right)) if rng.random() < 0.5 else (tensor(rng, *left), either(rng, *right))
+    )
 
 
 @case(aten.mv.default)
@@ -176,7 +188,9 @@ def _baddbmm(rng: random.Random) -> Sample:
 @case(aten.einsum.default)
 def _einsum(rng: random.Random) -> Sample:
     size = dict(zip("abcde", dims(rng, 1, 5, 5), strict=True))
-    equation = rng.choice(["abc,acd->abd", "ab,cb->ac", "abc,dc->abd", "ab,ab->a", "...ab,cb->...ac", "ab,bc", "abcd,de->abce"])
+    equation = rng.choice(
+        ["abc,acd->abd", "ab,cb->ac", "abc,dc->abd", "ab,ab->a", "...ab,cb->...ac", "ab,bc", "abcd,de->abce"]
+    )
     left = equation.replace("...", "e").split("->")[0].split(",")
     operands = [tensor(rng, *(size[c] for c in text)) for text in left]
     return Sample((equation, operands))
@@ -217,7 +231,9 @@ def _conv_transpose(spatial: int) -> Case:
         image = tensor(rng, rng.randint(1, 2), groups * c, *dims(rng, 3, 4, spatial))
         weight = parameter(rng, groups * c, n, *dims(rng, 1, 3, spatial))
         bias = rng.choice([None, parameter(rng, groups * n)])
-        return Sample((image, weight, bias, [2] * spatial, [rng.randint(0, 1)] * spatial, [1] * spatial, groups, [1] * spatial))
+        return Sample(
+            (image, weight, bias, [2] * spatial, [rng.randint(0, 1)] * spatial, [1] * spatial, groups, [1] * spatial)
+        )
 
     return make
 
@@ -248,7 +264,7 @@ def _attention(rng: random.Random) -> Sample:
     options = {"enable_gqa": grouped} | ({"scale": 0.3} if rng.random() < 0.3 else {})
     if mask is None and rng.random() < 0.3:
         options["is_causal"] = True
-    return Sample(tuple(tensor(rng, *shape) for shape in shapes) + (mask,), options)
+    return Sample((*(tensor(rng, *shape) for shape in shapes), mask), options)
 
 
 @case(aten.batch_norm.default)
@@ -279,7 +295,9 @@ def _layer_norm(rng: random.Random) -> Sample:
     shape = dims(rng, 1, 5, rng.randint(1, 4))
     shape[-1] = rng.randint(2, 6)
     count = rng.randint(1, min(2, len(shape)))
-    weight, bias = (parameter(rng, *shape[-count:]), parameter(rng, *shape[-count:])) if rng.random() < 0.8 else (None, None)
+    weight, bias = (
+        (parameter(rng, *shape[-count:]), parameter(rng, *shape[-count:])) if rng.random() < 0.8 else (None, None)
+    )
     return Sample((tensor(rng, *shape), shape[-count:], weight, bias))
 
 
@@ -538,7 +556,11 @@ def _image(rng: random.Random, spatial: int, low: int = 4) -> Tensor:
 
 def _pool(spatial: int, average: bool) -> Case:
     def make(rng: random.Random) -> Sample:
-        kernel, stride, padding = [rng.randint(2, 3)] * spatial, [rng.randint(1, 2)] * spatial, [rng.randint(0, 1)] * spatial
+        kernel, stride, padding = (
+            [rng.randint(2, 3)] * spatial,
+            [rng.randint(1, 2)] * spatial,
+            [rng.randint(0, 1)] * spatial,
+        )
         ceil = rng.random() < 0.5
         image = _image(rng, spatial)
         if average:
@@ -549,7 +571,8 @@ def _pool(spatial: int, average: bool) -> Case:
 
 
 for _d, (_max, _average) in enumerate(
-    [(aten.max_pool1d, aten.avg_pool1d), (aten.max_pool2d, aten.avg_pool2d), (aten.max_pool3d, aten.avg_pool3d)], start=1
+    [(aten.max_pool1d, aten.avg_pool1d), (aten.max_pool2d, aten.avg_pool2d), (aten.max_pool3d, aten.avg_pool3d)],
+    start=1,
 ):
     CASES[_max.default] = _pool(_d, average=False)
     CASES[_average.default] = _pool(_d, average=True)

@@ -85,7 +85,7 @@ def check_backward(e: Experiment, rng: random.Random) -> None:
 
 
 def disturb(e: Experiment, value: Value, data: Tensor, reads: dict[tuple[Value, int], Tensor]) -> Tensor:
-    """New elements in slices that are not read; those that are known stay, and equal slices stay equal by not being touched."""
+    """New elements in slices that are not read; those that are known stay, and so do those that equal others."""
     data = data.clone()
     if not data.is_floating_point():
         return data

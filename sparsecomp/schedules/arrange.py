@@ -35,12 +35,14 @@ def arrange(sch: Schedule, block: Block, axis: int = 0, loop: int = 0) -> list[L
     if block.is_reduction:
         start = loop + _arrange_reduction(sch, block, loops, axes)
         return list(sch.get_loops(block.handle)[loop:start])
+    inner = 1
     if all(s == 1 for s in strides(block, axes[-1])):
         fuse_contiguous(sch, block, loop)
     else:
         _arrange_transpose(sch, block, loops, axes)
+        inner = 2
     left = list(sch.get_loops(block.handle)[loop:])
-    return left[:-1] if len(left) > 1 else left
+    return left[:-inner] if len(left) > inner else left[:1]
 
 
 def _arrange_transpose(sch: Schedule, block: Block, loops: list[Loop], axes: list[tirx.IterVar]) -> None:
@@ -50,8 +52,8 @@ def _arrange_transpose(sch: Schedule, block: Block, loops: list[Loop], axes: lis
             continue
         run = largest_divisor(axis.dom.extent, LINE)
         if run > 1:
-            _, inner = sch.split(loop, [None, run])
-            sch.reorder(loops[-1], inner)
+            outer, inner = sch.split(loop, [None, run])
+            sch.reorder(*[outer if other is loop else other for other in loops], inner)
         return
 
 

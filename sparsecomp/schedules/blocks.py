@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from tvm import ir, s_tir, tirx
+from tvm import ir, s_tir, sym, tirx
 from tvm.ir import TensorLoad, prim
 from tvm.s_tir import Schedule
 from tvm.tirx import BufferStore, IterVar
@@ -96,7 +96,7 @@ def _may_inline(sch: Schedule, block: Block) -> bool:
     reduced = [c for c in consumers if c.is_reduction]
     if reduced and _chooses(block):
         return False
-    if _is_cheap(block) or (not reduced and all(len(c.spatial) == len(block.spatial) for c in consumers)):
+    if _is_cheap(block) or (not reduced and len(consumers) == 1):
         return not reduced or all(len(c.stmt.iter_vars) == len(block.spatial) for c in reduced)
     return len(consumers) == 1 and all(len(c.stmt.iter_vars) == len(block.spatial) for c in consumers)
 
@@ -166,7 +166,10 @@ def _outside_indices(stmt: tirx.Stmt) -> list[Expr]:
 
 def strides(block: Block, axis: IterVar) -> list[int | None]:
     """What one step of ``axis`` adds to the position of each load of ``block`` that depends on it."""
-    found = [stride(flat_index(load), axis.var) for load in block.loads()]
+    analyzer = sym.Analyzer()
+    for other in block.stmt.iter_vars:
+        analyzer.bind(other.var, other.dom)
+    found = [stride(analyzer.simplify(flat_index(load)), axis.var) for load in block.loads()]
     return [s for s in found if s != 0]
 
 

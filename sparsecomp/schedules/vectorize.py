@@ -21,6 +21,7 @@ from sparsecomp.schedules.rewrite import (
     Stmt,
     allocate,
     expressions,
+    for_like,
     map_stmt,
     replace,
     statements,
@@ -181,6 +182,25 @@ def _reduction(loop: For, store: BufferStore, operator: type, term: Expr, lanes:
     return _sequence([*allocate(part), *start, *runs, *joins, result, rest])
 
 
+def _apart(loop: For) -> list[For]:
+    """A loop for each store, where every store needs only its own buffer of those stored: sum and sum of squares."""
+    parts = list(loop.body.seq) if isinstance(loop.body, SeqStmt) else []
+    bound: dict[tirx.Var, Expr] = {}
+    stores: list[BufferStore] = []
+    for part in parts:
+        if isinstance(part, tirx.Bind) and not stores:
+            bound[part.var] = replace(part.value, bound)
+        elif isinstance(part, BufferStore):
+            stores.append(BufferStore(part.buffer, replace(part.value, bound), part.indices))
+        else:
+            return [loop]
+    for store in stores:
+        read = [e.source for e in walk(store.value) if isinstance(e, ir.TensorLoad)]
+        if any(s.buffer.same_as(b) for s in stores if not s.buffer.same_as(store.buffer) for b in read):
+            return [loop]
+    return [for_like(loop, store) for store in stores] if bound else [loop]
+
+
 def _strip(loop: For, lanes: int) -> Stmt:
     stores = _stores(loop.body)
     if stores is None or (isinstance(loop.extent, tirx.IntImm) and loop.extent.value < lanes):
@@ -198,6 +218,6 @@ def vectorize(body: Stmt, lanes: int) -> Stmt:
         inner = isinstance(stmt, For) and stmt.kind == ForKind.SERIAL
         if not inner or any(isinstance(s, For) for s in statements(stmt.body)):
             return stmt
-        return _sequence([_strip(part, lanes) for part in peeled(stmt)])
+        return _sequence([_strip(part, lanes) for single in _apart(stmt) for part in peeled(single)])
 
     return map_stmt(body, change)

@@ -83,7 +83,9 @@ def _fill(planes: _Planes, plane: Buffer, x: Buffer, batch: Expr, channel: Expr,
             def one(i: Expr) -> Stmt:
                 column = i * index(step) + index(p - window.padding[1])
                 valid = tirx.all(inside, column >= index(0), column < index(window.width))
-                value = tirx.if_then_else(valid, load(x, [batch, channel, source, column]), tirx.const(border, "float32"))
+                value = tirx.if_then_else(
+                    valid, load(x, [batch, channel, source, column]), tirx.const(border, "float32")
+                )
                 return store(plane, [y, p, i], value)
 
             return loop(planes.row, one, name="column")
@@ -93,7 +95,9 @@ def _fill(planes: _Planes, plane: Buffer, x: Buffer, batch: Expr, channel: Expr,
     return loop(planes.rows, line, name="line")
 
 
-def _line(planes: _Planes, plane: Buffer, y: Expr, start: Expr, combine: Combine, put: Callable[[Expr, Expr], Stmt]) -> Stmt:
+def _line(
+    planes: _Planes, plane: Buffer, y: Expr, start: Expr, combine: Combine, put: Callable[[Expr, Expr], Stmt]
+) -> Stmt:
     """One output row: a vector of results for every ``lanes`` columns, over all positions of the window."""
     window, lanes = planes.window, planes.lanes
     step = window.stride

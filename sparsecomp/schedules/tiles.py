@@ -5,7 +5,19 @@ from dataclasses import dataclass
 
 from tvm import tirx
 
-from sparsecomp.schedules.loops import Dim, choose, index, load, local, loop, sequence, store, unrolled, vector, with_buffers
+from sparsecomp.schedules.loops import (
+    Dim,
+    choose,
+    index,
+    load,
+    local,
+    loop,
+    sequence,
+    store,
+    unrolled,
+    vector,
+    with_buffers,
+)
 from sparsecomp.schedules.rewrite import Expr, Stmt
 from sparsecomp.targets.base import Target
 
@@ -48,7 +60,9 @@ def product(
         def one(row: int, part: int) -> Stmt:
             return vector(
                 tile.lanes,
-                lambda lane: body(row, index(part * tile.lanes) + lane, index(row * tile.columns + part * tile.lanes) + lane),
+                lambda lane: body(
+                    row, index(part * tile.lanes) + lane, index(row * tile.columns + part * tile.lanes) + lane
+                ),
             )
 
         return unrolled(tile.rows, lambda row: unrolled(tile.vectors, lambda part: one(row, part)))
@@ -74,9 +88,7 @@ def row_tiles(tile: Tile, rows: Dim, body: Callable[[Tile, Expr], Stmt]) -> Stmt
         return sequence([loop(whole, lambda t: body(tile, t * height), name="tile"), rest])
     if rows < tile.rows:
         return body(Tile(rows, tile.vectors, tile.lanes), index(0))
-    return loop(
-        -(-rows // tile.rows), lambda t: body(tile, tirx.min(t * height, index(rows - tile.rows))), name="tile"
-    )
+    return loop(-(-rows // tile.rows), lambda t: body(tile, tirx.min(t * height, index(rows - tile.rows))), name="tile")
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,7 @@
 """Our operators: linear and convolution with what follows them, as one call. Eager code gives their meaning.
 
-``torch.ops.sparsecomp.linear`` and ``torch.ops.sparsecomp.conv`` compute ``activation(op(x, weight) + bias + residual)``, or
-``activation(op(x, weight) + bias) + residual`` where ``residual_last`` is set.
+``torch.ops.sparsecomp.linear`` and ``torch.ops.sparsecomp.conv`` compute ``activation(op(x, weight) + bias +
+residual)``, or ``activation(op(x, weight) + bias) + residual`` where ``residual_last`` is set.
 """
 
 from collections.abc import Callable

@@ -22,6 +22,9 @@ from sparsecomp.schedules.math import fast_exp
 from sparsecomp.schedules.rewrite import Expr, Stmt
 from sparsecomp.targets.base import Target
 
+Combine = Callable[[Expr, Expr], Expr]
+Term = Callable[[Expr], Expr]
+
 
 def _real(value: float) -> Expr:
     return tirx.const(value, "float32")

@@ -50,15 +50,15 @@ def _feature_schedules(problem: LinearProblem, target: Target) -> list[Schedule]
         if room < 1:
             continue
         tokens = min(room, problem.tokens or room, 14)
-        depth = min(problem.in_features, max(64, target.l2_bytes // 4 // (vectors * target.lanes * 4)))
-        found.append(FeatureSchedule(tokens, vectors, depth, target.lanes, target.cores))
+        for depth in sorted({min(problem.in_features, d) for d in (256, 512, 1024, problem.in_features)}):
+            found.append(FeatureSchedule(tokens, vectors, depth, target.lanes, target.cores))
     return found
 
 
 def _column_schedules(problem: Problem, target: Target) -> list[Schedule]:
     found: list[Schedule] = []
     shared = isinstance(problem, ConvProblem) and problem.taps > 1
-    for rows in (*PANEL_ROWS, 6, 12):
+    for rows in (*PANEL_ROWS, 6):
         for vectors in range(1, 13):
             registers = rows * vectors + (vectors + 1 if rows > 1 else 1)
             if registers > target.vector_registers or vectors * target.lanes > 256:

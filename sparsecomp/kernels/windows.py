@@ -23,6 +23,7 @@ from sparsecomp.schedules.rewrite import Expr, Stmt
 from sparsecomp.targets.base import Target
 
 Combine = Callable[[Expr, Expr, int, int], Expr]
+Put = Callable[[Expr, Expr], Stmt]
 
 
 @dataclass(frozen=True)
@@ -43,16 +44,18 @@ class Window:
 
     @property
     def out_height(self) -> int:
+        """Rows of the result."""
         return (self.height + 2 * self.padding[0] - self.size[0]) // self.stride[0] + 1
 
     @property
     def out_width(self) -> int:
+        """Columns of the result."""
         return (self.width + 2 * self.padding[1] - self.size[1]) // self.stride[1] + 1
 
 
 @dataclass(frozen=True)
 class _Planes:
-    """The geometry of one padded plane: a column for each phase of the stride, so that a stride is read contiguously."""
+    """The geometry of one padded plane: one row for each phase of the stride, so that all reads are contiguous."""
 
     window: Window
     lanes: int
@@ -139,8 +142,12 @@ def sweep(
     """The body for one plane, numbered batch * channels + channel.
 
     Args:
+        window: the geometry.
+        target: the device.
+        x: the input.
         border: the value outside of the plane.
-        start, combine: of a channel, the value to begin with and what one position of the window adds to it.
+        start: of a channel, the value to begin with.
+        combine: of a channel, the value after one more position of the window.
         put: stores a result at (batch, channel, row, column).
     """
     planes = _Planes(window, target.lanes)

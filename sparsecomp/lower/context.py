@@ -68,6 +68,13 @@ class Context:
         """Compute a tensor by a tensor expression; ``build`` gets a TE tensor for each argument."""
         return self.builder.emit_te(build, *(self.value(argument) for argument in arguments))
 
+    def alone(self, build: Callable[..., te.Tensor], *arguments: Any) -> relax.Var:
+        """As `tensor`, for what must not be computed again in every function that reads it."""
+        call = self.builder.call_te(build, *(self.value(argument) for argument in arguments))
+        function = self.builder.get()[call.args[0]].with_attr("op_pattern", _OPAQUE)
+        self.builder.update_func(call.args[0], function)
+        return self.emit(call)
+
     def call(
         self, key: Hashable, build: Callable[[], tirx.PrimFunc], arguments: Sequence[Any], out: Any, name: str
     ) -> relax.Var:

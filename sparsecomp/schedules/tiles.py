@@ -32,10 +32,8 @@ class Tile:
 
     @property
     def columns(self) -> int:
+        """Results in a row."""
         return self.vectors * self.lanes
-
-    def narrow(self, vectors: int) -> "Tile":
-        return Tile(self.rows, vectors, self.lanes)
 
 
 def tile_for(target: Target) -> Tile:
@@ -57,15 +55,13 @@ def product(
     sums = local(tile.rows * tile.columns, "sums")
 
     def each(body: Callable[[int, Expr, Expr], Stmt]) -> Stmt:
-        def one(row: int, part: int) -> Stmt:
+        def one(row: int, first: int) -> Stmt:
             return vector(
                 tile.lanes,
-                lambda lane: body(
-                    row, index(part * tile.lanes) + lane, index(row * tile.columns + part * tile.lanes) + lane
-                ),
+                lambda lane: body(row, index(first) + lane, index(row * tile.columns + first) + lane),
             )
 
-        return unrolled(tile.rows, lambda row: unrolled(tile.vectors, lambda part: one(row, part)))
+        return unrolled(tile.rows, lambda row: unrolled(tile.vectors, lambda part: one(row, part * tile.lanes)))
 
     def step(k: Expr) -> Stmt:
         return each(lambda row, column, at: store(sums, [at], load(sums, [at]) + left(row, k) * right(k, column)))
@@ -78,8 +74,8 @@ def product(
 def row_tiles(tile: Tile, rows: Dim, body: Callable[[Tile, Expr], Stmt]) -> Stmt:
     """``body(tile, first_row)`` over all of ``rows``.
 
-    A known number of rows that is no multiple of the tile's ends with a tile moved back, which repeats some rows; an unknown one
-    with tiles of one row.
+    A known number of rows that is no multiple of the tile's ends with a tile moved back, which repeats some rows; an
+    unknown one with tiles of one row.
     """
     single, height = Tile(1, tile.vectors, tile.lanes), index(tile.rows)
     if not isinstance(rows, int):
@@ -100,6 +96,7 @@ class Panels:
 
     @property
     def whole(self) -> Expr:
+        """Panels of full width."""
         return index(self.columns) // index(self.tile.columns)
 
     @property
@@ -110,6 +107,7 @@ class Panels:
 
     @property
     def count(self) -> Expr:
+        """All panels."""
         rest = index(self.columns) % index(self.tile.columns)
         return self.whole + (rest + index(self.narrow.columns - 1)) // index(self.narrow.columns)
 

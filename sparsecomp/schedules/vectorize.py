@@ -1,7 +1,7 @@
 """The innermost loops of a lowered function in vectors of the target's lanes, with a scalar loop for what is left over.
 
-TVM's own split guards a size that is not a multiple of the lanes by a condition on every element, which costs the vectors. Here
-the loop is cut in two, so that any size, symbolic ones too, runs in whole vectors:
+TVM's own split guards a size that is not a multiple of the lanes by a condition on every element, which costs the
+vectors. Here the loop is cut in two, so that any size, symbolic ones too, runs in whole vectors:
 
     for i in range(n): B[i] = f(A[i])           for j in range(n // 16): for i in vectorized(16): B[j * 16 + i] = f(...)
                                                 for i in range(n % 16): B[n // 16 * 16 + i] = f(...)
@@ -16,7 +16,17 @@ from tvm.ir import prim
 from tvm.tirx import BufferStore, For, ForKind, SeqStmt
 
 from sparsecomp.schedules.peel import peeled
-from sparsecomp.schedules.rewrite import Expr, Stmt, expressions, map_stmt, replace, statements, substitute, walk
+from sparsecomp.schedules.rewrite import (
+    Expr,
+    Stmt,
+    allocate,
+    expressions,
+    map_stmt,
+    replace,
+    statements,
+    substitute,
+    walk,
+)
 
 # Independent partial results, enough to hide the latency of an addition.
 ACCUMULATORS = 4
@@ -69,10 +79,9 @@ def _is_elementwise(loop: For, stores: list[BufferStore]) -> bool:
 
 def _select(node: Expr) -> Expr:
     """A choice without loads as a Select, which has a vector form."""
-    if isinstance(node, ir.Call) and node.op.same_as(ir.Op.get("prim.if_then_else")):
-        if not any(isinstance(e, ir.TensorLoad) for e in walk(node)):
-            return tirx.Select(*node.args)
-    return node
+    if not isinstance(node, ir.Call) or not node.op.same_as(ir.Op.get("prim.if_then_else")):
+        return node
+    return node if any(isinstance(e, ir.TensorLoad) for e in walk(node)) else tirx.Select(*node.args)
 
 
 @dataclass(frozen=True)
@@ -169,7 +178,7 @@ def _reduction(loop: For, store: BufferStore, operator: type, term: Expr, lanes:
     total = operator(tirx.BufferLoad(store.buffer, store.indices), tirx.BufferLoad(part, [strip.const(0)]))
     rest = strip.over(ForKind.SERIAL, simplify(loop.extent - done), loop.min + done, store)
     result = BufferStore(store.buffer, total, store.indices)
-    return _sequence([tirx.AllocBuffer(part), *start, *runs, *joins, result, rest])
+    return _sequence([*allocate(part), *start, *runs, *joins, result, rest])
 
 
 def _strip(loop: For, lanes: int) -> Stmt:

@@ -144,10 +144,13 @@ def _result_channels(affine: Affine, facts: FactTable, dtype: torch.dtype) -> Ax
 
 def _needed(affine: Affine, facts: FactTable, keep: Keep) -> Tensor:
     """Bool ``(groups, c)``: input channels that must be there."""
-    rows = keep["n"][None, :] & keep["g"][:, None] if "g" in keep else keep["n"][None, :]
+    groups, results, _, _ = affine.weight.shape
+    rows = torch.ones(groups, results, dtype=torch.bool)
+    rows &= keep["n"][None, :] if "n" in keep else True
+    rows &= keep["g"][:, None] if "g" in keep else True
     used = affine.sources(rows)
     known = affine.channels(facts)
-    needed = used & ~(affine.per_group(_foldable(affine, known)) & affine.finite)
+    needed = used & ~affine.per_group(_foldable(affine, known))
     if not _may_merge(affine):
         return needed
     first = torch.zeros_like(needed[0])
@@ -159,7 +162,8 @@ def _foldable(affine: Affine, known: AxisFacts) -> Tensor:
     """Constant channels whose contribution can be computed here."""
     value, axis = affine.source
     fixed = affine.even or all(value.size(i) is not None for i in range(axis + 1, len(value.shape)))
-    return known.constant & known.value.isfinite() & (torch.tensor(fixed) | (known.value == 0))
+    numbers = known.value.isfinite() & (torch.tensor(fixed) | (known.value == 0))
+    return known.constant & numbers & affine.finite.flatten()
 
 
 def _may_merge(affine: Affine) -> bool:
@@ -171,7 +175,7 @@ def _merge_equal(affine: Affine, cut: Cut, removed: Tensor) -> None:
     known = affine.channels(cut.facts)
     if not _may_merge(affine):
         return
-    moved = (removed & ~known.constant & ~removed[known.classes]).nonzero().flatten()
+    moved = (removed & ~_foldable(affine, known) & ~removed[known.classes]).nonzero().flatten()
     parameter, axis = affine.parameter
     data = cut.facts.data(parameter)
     if not len(moved) or data is None:
@@ -182,7 +186,7 @@ def _merge_equal(affine: Affine, cut: Cut, removed: Tensor) -> None:
 def _fold_constants(call: Call, affine: Affine, cut: Cut, removed: Tensor, add_bias: AddBias) -> None:
     """Add what the removed constant channels contributed."""
     known = affine.channels(cut.facts)
-    number = torch.where(removed & known.constant, known.value, 0)
+    number = torch.where(removed & _foldable(affine, known), known.value, 0)
     if not bool(affine.reach(affine.per_group(number != 0)).any()):
         return
     if affine.even:

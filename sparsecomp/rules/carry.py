@@ -17,12 +17,18 @@ from sparsecomp.rules.table import FactTable
 
 
 def carry(call: Call, relation: Relation, facts: FactTable) -> list[TensorFacts]:
-    """Forward rule of an operator whose every result element is one element of one input.
+    """Forward rule of an operator whose every result element is one element of one input."""
+    return _carry(call, call.inputs, relation, facts)
 
-    Trailing operands without links, such as indices, are not where elements come from.
-    """
+
+def carry_first(call: Call, relation: Relation, facts: FactTable) -> list[TensorFacts]:
+    """As `carry`, where only the first input has the elements; the others say where they go."""
+    return _carry(call, call.inputs[:1], relation, facts)
+
+
+def _carry(call: Call, inputs: Sequence[Value], relation: Relation, facts: FactTable) -> list[TensorFacts]:
     return [
-        tuple(_carry_axis(call.inputs, relation, facts, role, axis) for axis in range(len(value.shape)))
+        tuple(_carry_axis(inputs, relation, facts, role, axis) for axis in range(len(value.shape)))
         for role, value in enumerate(call.outputs)
     ]
 
@@ -35,7 +41,7 @@ def _carry_axis(
         return None
     found: AxisFacts | None = None
     covered = torch.zeros(target.size, dtype=torch.bool)
-    for source, value in enumerate(inputs[: 1 + max((k.role for k in relation.links if not k.is_output), default=-1)]):
+    for source, value in enumerate(inputs):
         links = relation.of_role(source, is_output=False)
         coverage = covers(target, links)
         if not bool(coverage.any()):

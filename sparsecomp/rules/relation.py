@@ -154,6 +154,7 @@ def _solve(operands: list[tuple[Value, Axes]], sizes: dict[str, int]) -> dict[st
 def _link(
     value: Value, axis: int, factors: tuple[str, ...], sizes: dict[str, int], role: int, out: bool
 ) -> Link | None:
+    """A factor of size one ties nothing together, so it is left out where there are others."""
     if not factors or any(name not in sizes for name in factors):
         return None
     shape = [sizes[name] for name in factors]
@@ -162,5 +163,6 @@ def _link(
         count *= size
     if count != value.size(axis):
         return None
-    parts = tuple((name, index_map(i, shape)) for i, name in enumerate(factors))
+    telling = [i for i, size in enumerate(shape) if size > 1] or [len(shape) - 1]
+    parts = tuple((factors[i], index_map(i, shape)) for i in telling)
     return Link(value, axis, parts, role, out)

@@ -9,7 +9,7 @@ from torch import Tensor
 from sparsecomp.facts import AxisFacts, TensorFacts
 from sparsecomp.rules.base import Cut, Keep, Rule, register
 from sparsecomp.rules.call import Call
-from sparsecomp.rules.carry import carry
+from sparsecomp.rules.carry import carry, carry_first
 from sparsecomp.rules.join import whole
 from sparsecomp.rules.relation import ABSENT, Link, Relation, relate
 from sparsecomp.rules.table import FactTable
@@ -207,7 +207,7 @@ def _pad_whole_axes(call: Call) -> Relation:
 
 
 def _taking(positions: Positions) -> Rule:
-    return Rule(_relation(positions), carry, narrow=_narrow(positions))
+    return Rule(_relation(positions), carry_first, narrow=_narrow(positions))
 
 
 register(_taking(_sliced), aten.slice.Tensor)

@@ -1,6 +1,7 @@
 """Random small networks: residuals, concatenations, splits, reshapes, attention, and slices dead in many ways."""
 
 import random
+from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
@@ -51,37 +52,48 @@ class Layer(nn.Module):
                 self.out = {"shuffle": c, "pool": c, "up": c, "pad": c + 2}[kind]
 
     def forward(self, x: Tensor) -> Tensor:
-        match self.kind:
-            case "conv" | "depthwise" | "grouped" | "transposed":
-                return self.act(self.norm(self.conv(x)))
-            case "residual":
-                return self.act(x + self.norm(self.conv(x)))
-            case "dense":
-                return torch.cat((x, self.act(self.norm(self.conv(x)))), 1)
-            case "csp":
-                one, other = self.act(self.norm(self.conv(x))).chunk(2, 1)
-                return torch.cat((one, other, other + self.inner(other)), 1)
-            case "squeeze":
-                return x * torch.sigmoid(self.norm(F.relu(self.conv(x.mean((2, 3), keepdim=True)))))
-            case "attention":
-                return self.attend(x)
-            case "mlp":
-                y = x.permute(0, 2, 3, 1)
-                return x + self.norm(self.act(self.conv(y))).permute(0, 3, 1, 2)
-            case "gated":
-                a, b = self.norm(self.conv(x)).split([6, 6], 1)
-                return a * torch.sigmoid(b)
-            case "shuffle":
-                b, c, h, w = x.shape
-                return x.view(b, 2, c // 2, h, w).transpose(1, 2).reshape(b, c, h, w)
-            case "pool":
-                return F.avg_pool2d(x, 3, 1, 1)
-            case "up":
-                return F.interpolate(x, scale_factor=2.0, mode="nearest")[:, :, ::2, ::2]
-            case _:
-                return F.pad(x, (0, 0, 0, 0, 1, 1))
+        step: Callable[[Tensor], Tensor] = getattr(self, f"_{self.kind}")
+        return step(x)
 
-    def attend(self, x: Tensor) -> Tensor:
+    def _conv(self, x: Tensor) -> Tensor:
+        return self.act(self.norm(self.conv(x)))
+
+    _depthwise = _grouped = _transposed = _conv
+
+    def _residual(self, x: Tensor) -> Tensor:
+        return self.act(x + self.norm(self.conv(x)))
+
+    def _dense(self, x: Tensor) -> Tensor:
+        return torch.cat((x, self._conv(x)), 1)
+
+    def _csp(self, x: Tensor) -> Tensor:
+        one, other = self._conv(x).chunk(2, 1)
+        return torch.cat((one, other, other + self.inner(other)), 1)
+
+    def _squeeze(self, x: Tensor) -> Tensor:
+        return x * torch.sigmoid(self.norm(F.relu(self.conv(x.mean((2, 3), keepdim=True)))))
+
+    def _mlp(self, x: Tensor) -> Tensor:
+        return x + self.norm(self.act(self.conv(x.permute(0, 2, 3, 1)))).permute(0, 3, 1, 2)
+
+    def _gated(self, x: Tensor) -> Tensor:
+        a, b = self.norm(self.conv(x)).split([6, 6], 1)
+        return a * torch.sigmoid(b)
+
+    def _shuffle(self, x: Tensor) -> Tensor:
+        b, c, h, w = x.shape
+        return x.view(b, 2, c // 2, h, w).transpose(1, 2).reshape(b, c, h, w)
+
+    def _pool(self, x: Tensor) -> Tensor:
+        return F.avg_pool2d(x, 3, 1, 1)
+
+    def _up(self, x: Tensor) -> Tensor:
+        return F.interpolate(x, scale_factor=2.0, mode="nearest")[:, :, ::2, ::2]
+
+    def _pad(self, x: Tensor) -> Tensor:
+        return F.pad(x, (0, 0, 0, 0, 1, 1))
+
+    def _attention(self, x: Tensor) -> Tensor:
         b, c, h, w = x.shape
         tokens = x.flatten(2).transpose(1, 2)
         qkv = self.conv(tokens).view(b, h * w, 3, self.heads, self.width).permute(2, 0, 3, 1, 4)

@@ -114,7 +114,9 @@ def multiply_adds(program: Program) -> int:
     total = 0
     for node, weight in _layers(program):
         transposed = node.target is aten.conv_transpose2d.input
-        positions = (node.args[0] if transposed else node).meta["val"].numel()
+        source = node.args[0] if transposed else node
+        assert isinstance(source, Node)
+        positions = source.meta["val"].numel()
         per_position = weight[0].numel() if not transposed else len(weight) * weight[0, 0].numel()
         total += int(positions) * per_position
     return total

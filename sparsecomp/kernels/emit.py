@@ -107,7 +107,7 @@ def transpose(rows: list[Expr], lanes: int) -> list[Expr]:
 
     Each step is one instruction (unpack or block shuffle) a vector on x86.
     """
-    quads = [lane for lane in range(0, lanes, 4)]
+    quads = range(0, lanes, 4)
     low = [q + i for q in quads for i in (0, lanes, 1, lanes + 1)]
     high = [i + 2 for i in low]
     pairs = [shuffle(rows[i // 2 * 2 :][:2], high if i % 2 else low) for i in range(lanes)]
@@ -137,13 +137,13 @@ def _gather_blocks(stack: list[Expr], lanes: int) -> list[Expr]:
     if len(stack) == 1:
         return stack
     if len(stack) == 2:
-        return [_blocks(stack, (b, 2 + b), lanes) for b in (0, 1)]
-    even = [_blocks(stack[i : i + 2], (0, 2, 4, 6), lanes) for i in (0, 2)]
-    odd = [_blocks(stack[i : i + 2], (1, 3, 5, 7), lanes) for i in (0, 2)]
-    return [_blocks(pair, pick, lanes) for pick in ((0, 2, 4, 6), (1, 3, 5, 7)) for pair in (even, odd)]
+        return [_blocks(stack, (b, 2 + b)) for b in (0, 1)]
+    even = [_blocks(stack[i : i + 2], (0, 2, 4, 6)) for i in (0, 2)]
+    odd = [_blocks(stack[i : i + 2], (1, 3, 5, 7)) for i in (0, 2)]
+    return [_blocks(pair, pick) for pick in ((0, 2, 4, 6), (1, 3, 5, 7)) for pair in (even, odd)]
 
 
-def _blocks(pair: list[Expr], pick: Sequence[int], lanes: int) -> Expr:
+def _blocks(pair: list[Expr], pick: Sequence[int]) -> Expr:
     """A vector of four-lane blocks picked from the concatenation of two vectors."""
     return shuffle(pair, [4 * b + i for b in pick for i in range(4)])
 

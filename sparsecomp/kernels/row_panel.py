@@ -18,7 +18,9 @@ def space(problem: Problem, stats: WeightStats | float, target: Target) -> list[
     """All schedules worth trying, those thought fastest first; dense ones are always among them.
 
     Args:
+        problem: what to compute.
         stats: of the weight; a number is the density of a weight whose zeros are anywhere.
+        target: the device.
     """
     known = stats if isinstance(stats, WeightStats) else WeightStats.unstructured(stats)
     candidates: list[Schedule] = [*_column_schedules(problem, target)]
@@ -50,8 +52,8 @@ def _feature_schedules(problem: LinearProblem, target: Target) -> list[Schedule]
         if room < 1:
             continue
         tokens = min(room, problem.tokens or room, 14)
-        for depth in sorted({min(problem.in_features, d) for d in (256, 512, 1024, problem.in_features)}):
-            found.append(FeatureSchedule(tokens, vectors, depth, target.lanes, target.cores))
+        depths = sorted({min(problem.in_features, d) for d in (256, 512, 1024, problem.in_features)})
+        found += [FeatureSchedule(tokens, vectors, depth, target.lanes, target.cores) for depth in depths]
     return found
 
 

@@ -16,9 +16,9 @@ from torch.nn import functional as F
 
 import sparsecomp
 
-ROUNDS, CALLS = 3, 20
+ROUNDS, CALLS = 3, 150
 # Long enough for the worker threads of either engine to stop spinning.
-REST_S = 0.3
+REST_S = 0.5
 
 Case = tuple[Callable[..., Tensor], tuple[Tensor, ...]]
 r = torch.randn

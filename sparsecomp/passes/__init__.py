@@ -7,12 +7,14 @@ from sparsecomp.passes.fold_batch_norm import FoldBatchNorm
 from sparsecomp.passes.fold_constants import FoldConstants
 from sparsecomp.passes.fold_scale import FoldScale
 from sparsecomp.passes.fuse_epilogues import FuseEpilogues
+from sparsecomp.passes.remove_dead_slices import RemoveDeadSlices
 
 PIPELINE: tuple[Pass, ...] = (
     Canonicalize(),
     FoldConstants(),
     FoldBatchNorm(),
     FoldScale(),
+    RemoveDeadSlices(),
     FuseEpilogues(),
     EliminateDead(),
 )
@@ -26,5 +28,6 @@ __all__ = [
     "FoldScale",
     "FuseEpilogues",
     "Pass",
+    "RemoveDeadSlices",
     "run",
 ]

@@ -4,6 +4,7 @@
 composite operators that mean something to us (linear, convolutions, normalisations, attention, gelu ...) stay whole.
 """
 
+import warnings
 from typing import Any
 
 import torch
@@ -132,7 +133,8 @@ def _check_stateless(functional: ExportedProgram) -> None:
 
 def _unlift(exported: ExportedProgram, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Program:
     try:
-        with torch.no_grad():
+        with torch.no_grad(), warnings.catch_warnings():
+            warnings.filterwarnings("ignore", ".*LeafSpec", FutureWarning)  # of torch, about how torch copies itself
             functional = exported.run_decompositions({})
             _check_stateless(functional)
             module = functional.module(check_guards=False)

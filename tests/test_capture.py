@@ -1,5 +1,6 @@
 """Capture: what comes in is traced to a functional graph that computes the same."""
 
+import warnings
 from dataclasses import dataclass
 
 import pytest
@@ -206,6 +207,12 @@ def test_a_model_that_changes_its_state_is_refused():
 def test_a_model_that_changes_its_inputs_is_refused():
     with pytest.raises(CaptureError, match="changes its own state or inputs"):
         capture(net(lambda net, x: x.add_(1)), (x.clone(),))
+
+
+def test_users_see_no_warnings_about_torch_itself():
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", FutureWarning)
+        program(lambda net, x: (x + 1, x), x)
 
 
 def test_the_model_keeps_its_mode_and_its_weights():

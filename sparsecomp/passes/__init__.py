@@ -14,6 +14,7 @@ PIPELINE: tuple[Pass, ...] = (
     FoldConstants(),
     FoldBatchNorm(),
     FoldScale(),
+    EliminateDead(),
     RemoveDeadSlices(),
     FuseEpilogues(),
     EliminateDead(),

@@ -48,9 +48,11 @@ def _link(library: "Library", path: Path) -> Path:
     from tvm.support import cc
 
     target = library.target
+    if library.executable is None:
+        raise ArtifactError("save: this program was loaded from a file; copy that file instead")
     compiler = os.environ.get("CXX") or cc.get_cc() if _is_here(target) else f"{target.arch}-linux-gnu-g++"
     try:
-        library.module.export_library(str(path), fcompile=cc.cross_compiler(compiler or "c++"))
+        library.executable.export_library(str(path), fcompile=cc.cross_compiler(compiler or "c++"))
     except Exception as error:
         raise ArtifactError(
             f"save: linking needs a C compiler, and {compiler or 'none'} was found or failed ({error}); "
@@ -168,6 +170,7 @@ def _read(archive: zipfile.ZipFile, path: Path) -> "Library":
     target = Target(**{**described, "mattr": tuple(described["mattr"]), "bytes_per_s": tuple(described["bytes_per_s"])})
     _check_machine(target, path)
     return Library(
+        executable=None,
         module=_load_code(archive.read(_LIBRARY)),
         weights=_from_arrays(safetensors.numpy.load(archive.read(_WEIGHTS)), manifest["weights"]),
         signature=Signature.from_dict(manifest["signature"]),

@@ -4,6 +4,7 @@
 composite operators that mean something to us (linear, convolutions, normalisations, attention, gelu ...) stay whole.
 """
 
+import warnings
 from typing import Any
 
 import torch
@@ -105,7 +106,8 @@ def _check_stateless(exported: ExportedProgram) -> None:
 
 def _unlift(exported: ExportedProgram, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Program:
     try:
-        with torch.no_grad():
+        with torch.no_grad(), warnings.catch_warnings():
+            warnings.simplefilter("ignore", FutureWarning)  # torch warns of its own pytree
             functional = exported.run_decompositions({})
             module = functional.module(check_guards=False)
     except Exception as error:

@@ -94,10 +94,13 @@ class Compilation:
         weights = {
             name: tensor.clone(memory_format=torch.contiguous_format) for name, tensor in program.weights().items()
         }
-        copied, error = shared_outputs(program), None
-        if self.verify and obstacle(self.target) is None:
+        copied, error, module = shared_outputs(program), None, None
+        if obstacle(self.target) is None:
+            with self._stage("link"):
+                module = executable.jit()
+        if self.verify and module is not None:
             with self._stage("verify"):
-                error = self._verify(Engine(executable, list(weights.values()), signature, copied), program)
+                error = self._verify(Engine(module, list(weights.values()), signature, copied), program)
         report = Report(
             model=type(self.model).__name__,
             target=self.target.name,
@@ -110,7 +113,7 @@ class Compilation:
             kernels=kernels,
             decisions=tuple(decision.to_dict() for decision in decisions.values()),
         )
-        return Library(executable, weights, signature, copied, self.target, report)
+        return Library(executable, module, weights, signature, copied, self.target, report)
 
     def _verify(self, engine: Engine, program: Program) -> float:
         outputs = engine.signature.leaves(engine(program.args, program.kwargs))

@@ -1,5 +1,6 @@
 """The engine: calls a compiled library with tensors of any framework, without copying them. Needs no torch."""
 
+import os
 import sys
 from collections.abc import Mapping, Sequence
 from threading import Lock
@@ -11,6 +12,11 @@ import tvm_ffi
 from tvm import relax
 
 from sparsecomp.signature import Signature
+from sparsecomp.targets import detect
+
+# TVM takes half of the cores it sees for hyper-threads of the others and leaves them idle, unless it is told otherwise
+# before its first parallel loop.
+os.environ.setdefault("TVM_NUM_THREADS", str(detect().cores))
 
 ALIGNMENT = 64  # bytes; compiled code loads and stores whole vectors
 

@@ -1,7 +1,7 @@
 """Our operators: linear and convolution with what follows them, as one call. Eager code gives their meaning.
 
-``torch.ops.sparsecomp.linear`` and ``torch.ops.sparsecomp.conv`` compute ``activation(op(x, weight) + bias + residual)``, or
-``activation(op(x, weight) + bias) + residual`` where ``residual_last`` is set.
+``torch.ops.sparsecomp.linear`` and ``torch.ops.sparsecomp.conv`` compute ``activation(op(x, weight) + bias +
+residual)``, or ``activation(op(x, weight) + bias) + residual`` where ``residual_last`` is set.
 """
 
 from collections.abc import Callable
@@ -70,7 +70,7 @@ def conv(
     high: float,
     residual_last: bool,
 ) -> Tensor:
-    """1-D or 2-D convolution: ``x [batch, in, *size]``, ``weight [out, in / groups, *kernel]``, the rest as in `linear`."""
+    """1-D or 2-D convolution: ``x [batch, in, *size]``, ``weight [out, in / groups, *kernel]``, else as `linear`."""
     return _finish(
         _conv(x, weight, bias, stride, padding, dilation, groups), residual, activation, low, high, residual_last
     )

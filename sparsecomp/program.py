@@ -198,6 +198,15 @@ def remove_unused_weights(program: Program) -> None:
             delattr(owner, name)
 
 
+def arguments(node: fx.Node) -> dict[str, Any]:
+    """All arguments of a call of an operator by name, as given or by default."""
+    assert isinstance(node.target, torch._ops.OpOverload)
+    schema = node.target._schema.arguments
+    given = dict(zip((argument.name for argument in schema), node.args, strict=False))
+    defaults = {argument.name: argument.default_value for argument in schema if argument.has_default_value()}
+    return {**defaults, **given, **node.kwargs}
+
+
 def source_line(node: fx.Node) -> str:
     """The line of source that made this node, as ``file:line, code``; empty if torch did not record it.
 

@@ -62,7 +62,8 @@ class Library:
     """Machine code with everything that is needed to run or save it.
 
     Attributes:
-        module: what TVM compiled, or loaded.
+        executable: what TVM compiled, to be saved; None for a program that was loaded.
+        module: the same as code that can run.
         weights: the tensors that it reads, by name, in the order that it reads them.
         signature: what it takes and gives.
         copied: results that share memory with an input or a weight.
@@ -70,6 +71,7 @@ class Library:
         report: what the compile did.
     """
 
+    executable: Any
     module: Any
     weights: Mapping[str, Any]
     signature: Signature

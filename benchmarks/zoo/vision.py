@@ -19,9 +19,13 @@ from transformers import (
 
 from benchmarks.zoo.model import BATCH, Model, image, seeded
 
+DYNAMIC_BATCH: dict[str, Any] = {"pixel_values": {0: BATCH}}
 
-def _of_images(name: str, network: Callable[[], nn.Module], side: int) -> Model:
-    return Model(name, lambda: seeded(network()), image(3, side), dynamic_shapes={"pixel_values": {0: BATCH}})
+
+def _of_images(
+    name: str, network: Callable[[], nn.Module], side: int, dynamic_shapes: dict[str, Any] | None = DYNAMIC_BATCH
+) -> Model:
+    return Model(name, lambda: seeded(network()), image(3, side), dynamic_shapes=dynamic_shapes)
 
 
 def resnet50(full: bool) -> Model:
@@ -33,18 +37,19 @@ def resnet50(full: bool) -> Model:
 
 def mobilenetv2(full: bool) -> Model:
     """MobileNetV2 1.0 on 224 x 224, padded alike on both sides; small: a quarter of the channels on 64 x 64."""
-    return _mobilenetv2("mobilenetv2", full, tf_padding=False)
+    config = _mobilenetv2(full, tf_padding=False)
+    return _of_images("mobilenetv2", lambda: MobileNetV2ForImageClassification(config), 224 if full else 64)
 
 
 def mobilenetv2_tf(full: bool) -> Model:
-    """MobileNetV2 with TensorFlow's padding: explicit, and one pixel more at the end where the stride is 2."""
-    return _mobilenetv2("mobilenetv2-tf", full, tf_padding=True)
+    """MobileNetV2 with TensorFlow's padding: explicit, one pixel more at the end where the stride is 2."""
+    config = _mobilenetv2(full, tf_padding=True)
+    return _of_images("mobilenetv2-tf", lambda: MobileNetV2ForImageClassification(config), 224 if full else 64, None)
 
 
-def _mobilenetv2(name: str, full: bool, *, tf_padding: bool) -> Model:
+def _mobilenetv2(full: bool, *, tf_padding: bool) -> MobileNetV2Config:
     size: dict[str, Any] = {"num_labels": 1000} if full else {"depth_multiplier": 0.25, "num_labels": 10}
-    config = MobileNetV2Config(tf_padding=tf_padding, **size)
-    return _of_images(name, lambda: MobileNetV2ForImageClassification(config), 224 if full else 64)
+    return MobileNetV2Config(tf_padding=tf_padding, **size)
 
 
 def vit(full: bool) -> Model:

@@ -1,10 +1,11 @@
 """Scaled dot product attention: softmax(Q K^T * scale + mask) V, one block of queries at a time.
 
-The scores of a block are kept as [key, query], queries in the lanes of a vector: maximum, exponential and sum over the keys then
-need no work across lanes, the product with K reads K as it lies, and only the queries, which are few, are transposed. The score
-block stays in the L2 cache. Blocks of all heads are independent and run in parallel.
+The scores of a block are kept as [key, query], queries in the lanes of a vector: maximum, exponential and sum over the
+keys then need no work across lanes, the product with K reads K as it lies, and only the queries, which are few, are
+transposed. The score block stays in the L2 cache. Blocks of all heads are independent and run in parallel.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from tvm import tirx
@@ -38,7 +39,7 @@ RESULT_ROWS = 4
 
 @dataclass(frozen=True)
 class AttentionSpec:
-    """The problem: q [batch, heads, queries, depth], k and v [batch, kv_heads, keys, depth] to [batch, heads, queries, depth].
+    """The problem: q and the result [batch, heads, queries, depth], k and v [batch, kv_heads, keys, depth].
 
     Attributes:
         batch, queries, keys: sizes; integers or symbolic.
@@ -130,14 +131,14 @@ def _scores(block: _Block, queries: Buffer, scores: Buffer) -> Stmt:
 
 
 def _softmax(block: _Block, scores: Buffer, top: Buffer, total: Buffer) -> Stmt:
-    """scores = exp(scores - maximum); total = 1 / their sum."""
+    """Scores = exp(scores - maximum); total = 1 / their sum."""
     lanes = block.tile.lanes
 
     def part(p: Expr) -> Stmt:
-        def over(body: object) -> Stmt:
+        def over(body: Callable[[Expr, Expr], Stmt]) -> Stmt:
             return loop(
                 block.keys, lambda key: vector(lanes, lambda lane: body(key, p * index(lanes) + lane)), name="key"
-            )  # type: ignore[operator]
+            )
 
         def start(column: Expr) -> Stmt:
             low = tirx.const(MASKED, "float32")

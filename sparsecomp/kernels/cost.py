@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from sparsecomp.kernels.geometry import flatten, geometry
+from sparsecomp.kernels.geometry import Geometry, copies_lines, flatten, geometry
 from sparsecomp.kernels.problem import ConvProblem, LinearProblem, Problem
 from sparsecomp.kernels.schedule import ColumnSchedule, FeatureSchedule, Schedule
 from sparsecomp.targets.base import Target
@@ -68,23 +68,28 @@ def _feature_cycles(problem: LinearProblem, s: FeatureSchedule, target: Target) 
     full, rest = divmod(tokens, s.tokens)
     step = full * _step(s.tokens, s.vectors) + (_step(rest, s.vectors) if rest else 0)
     blocks = -(-problem.in_features // s.depth)
-    stores = tokens * s.vectors * panels * 2 * blocks
-    compute = (step * problem.in_features * panels + stores) / s.workers
+    stores = tokens * s.vectors * panels * (2 + 4 * (blocks - 1))
+    held = (tokens + panel) * s.depth * 4
+    inputs = (
+        0.0 if held < 0.6 * target.l2_bytes else panels * _stream_cycles(tokens * problem.in_features * 4, target, 2)
+    )
+    compute = (step * problem.in_features * panels + stores + inputs) / s.workers
     weights = problem.in_features * panels * panel * 4
     return max(compute, _stream_cycles(weights, target) / min(s.workers, target.cores))
 
 
-def _step(rows: int, vectors: int) -> float:
+def _step(rows: int, vectors: int, split: float = 0.0) -> float:
     """Cycles of one column of a register tile: as many as its FMAs, its loads, its latency or its decoding take."""
     fmas = rows * vectors
-    return max(fmas / 2, (rows + vectors) / 2, LATENCY * min(1.0, 8 / max(fmas, 8)), (fmas + vectors + 3) / 5)
+    loads = rows + vectors * (1 + split)
+    return max(fmas / 2, loads / 2, LATENCY, (fmas + vectors + 3) / 5) + 0.08 * loads
 
 
-def _stream_cycles(nbytes: float, target: Target) -> float:
-    """Cycles to read something once from where it fits."""
+def _stream_cycles(nbytes: float, target: Target, least: int = 1) -> float:
+    """Cycles to read something once from where it fits, but no nearer than cache level ``least`` (counted from 0)."""
     cycle = 4 * target.lanes / target.flops
-    level = 1 if nbytes < target.l2_bytes / 2 else 2 if nbytes < target.l3_bytes / 2 else 3
-    return nbytes / target.bytes_per_s[level] / cycle
+    level = 1 if nbytes < target.l2_bytes * 3 / 4 else 2 if nbytes < target.l3_bytes / 2 else 3
+    return nbytes / target.bytes_per_s[max(level, least)] / cycle
 
 
 def _column_cycles(problem: Problem, stats: WeightStats, s: ColumnSchedule, target: Target) -> float:
@@ -93,16 +98,15 @@ def _column_cycles(problem: Problem, stats: WeightStats, s: ColumnSchedule, targ
     panels = -(-shape.rows // s.rows)
     entries = share * panels * shape.channels * shape.taps
     blocks = -(-shape.channels // s.depth)
-    tile_bytes = s.depth * shape.channel_bytes / s.span
-    from_l1 = tile_bytes <= 0.8 * target.l1_bytes
-    step = (
-        _sparse_step(s, shape.split, from_l1)
-        if s.sparse
-        else max(_step(s.rows, s.vectors), s.vectors * s.lanes * 4 / L2_BYTES_PER_CYCLE * (0.3 if from_l1 else 1.0))
-    )
+    from_l1 = s.depth * shape.tile_bytes <= 0.85 * target.l1_bytes
+    if s.sparse:
+        step = _sparse_step(s, shape.split, from_l1)
+    else:
+        stream = s.vectors * s.lanes * 4 / L2_BYTES_PER_CYCLE
+        step = _step(s.rows, s.vectors, shape.split) + stream * (0.1 if from_l1 else 0.35)
     partial = 2 * s.rows * s.vectors if blocks > 1 or not isinstance(problem, ConvProblem) else 0
     products = entries * step + panels * blocks * (PANEL_OVERHEAD + partial)
-    reload = shape.channels * shape.channel_bytes / s.span / L2_BYTES_PER_CYCLE
+    reload = shape.channels * shape.tile_bytes / L2_BYTES_PER_CYCLE if s.span > 1 else 0.0  # else packing put it in L1
     tile = products + reload + shape.rows * shape.store_cycles / s.span
     packing = shape.channels * shape.pack_cycles * max(1.0, s.workers / shape.tiles)
     weights = _stream_cycles(entries * (4 * s.rows + 2), target)
@@ -111,13 +115,13 @@ def _column_cycles(problem: Problem, stats: WeightStats, s: ColumnSchedule, targ
 
 
 def _sparse_step(s: ColumnSchedule, split: float, from_l1: bool) -> float:
-    """Cycles of one stored column; a load that crosses cache lines counts twice, one from L2 three times."""
+    """Cycles of one stored column; a load that crosses cache lines counts twice, one from L2 two and a half times."""
     fmas = s.rows * s.vectors
     loads = s.vectors * (1 + split) * (1 if from_l1 else 2.5) + s.rows
-    latency = LATENCY * 0.75 if fmas < 6 else 0
-    return max(
-        fmas / 2, loads / 2, (fmas * (1 if s.rows > 1 else 1.3) + s.rows + s.vectors * (s.rows > 1) + 3) / 5, latency
-    )
+    indexed = 1.3 if s.rows == 1 else 1.0  # an FMA with an indexed memory operand is two operations
+    decode = (indexed * fmas + s.rows + s.vectors * (s.rows > 1) + 3) / 5
+    latency = LATENCY * 0.75 if fmas < 6 else 0.0
+    return max(fmas / 2, loads / 2, decode, latency) + (0.75 + 0.08 * loads if s.rows > 1 else 0.25)
 
 
 @dataclass(frozen=True)
@@ -128,7 +132,7 @@ class _Shape:
     channels: int
     taps: int
     tiles: int
-    channel_bytes: int
+    tile_bytes: float
     split: float
     pack_cycles: float
     store_cycles: float
@@ -140,13 +144,10 @@ def _shape(problem: Problem, s: ColumnSchedule) -> _Shape:
     if isinstance(problem, LinearProblem):
         tiles = -(-(problem.tokens or UNKNOWN_TOKENS) // span)
         rows = -(-problem.out_features // s.lanes) * s.lanes
-        return _Shape(rows, problem.in_features, 1, tiles, span * 4, 0.0, 6.0 * vectors, 10.0 * vectors)
+        return _Shape(rows, problem.in_features, 1, tiles, span / s.span * 4, 0.0, 6.0 * vectors, 10.0 * vectors)
     flat = flatten(problem)
     g = geometry(flat, s)
-    planes = len(g.row_shifts) * len(g.column_shifts)
-    segments = g.plane / g.pitch + 1
-    copies = g.plane / s.lanes + segments * 0.5
-    pack = planes * (copies * 2 + segments * 8 if flat.stride[1] == 1 else g.plane * 1.5 + segments * 8)
+    pack = len(g.row_shifts) * len(g.column_shifts) * _plane_cycles(flat, g, s.lanes)
     stores = vectors * 1.5 if g.pitch == flat.out_width else vectors * 3 + (span / g.pitch + s.span) * 8
     aligned = s.expand or flat.taps == 1
     split = 0.0 if aligned else s.lanes / 16 * (0.9 if g.pitch % s.lanes else 1 - 1 / flat.kernel[1])
@@ -156,8 +157,18 @@ def _shape(problem: Problem, s: ColumnSchedule) -> _Shape:
         channels=problem.in_channels // problem.groups,
         taps=problem.taps,
         tiles=tiles,
-        channel_bytes=g.channel * 4,
+        tile_bytes=(g.plane - span + span // s.span) * len(g.row_shifts) * len(g.column_shifts) * 4,
         split=split,
         pack_cycles=pack,
         store_cycles=stores,
     )
+
+
+def _plane_cycles(problem: ConvProblem, g: Geometry, lanes: int) -> float:
+    """Cycles to pack one plane."""
+    if copies_lines(problem, g):
+        return 3.0 * g.plane / lanes
+    rows = g.plane / g.pitch + 1
+    chunks = rows * -(-min(g.pitch, g.plane) // lanes)
+    each = {1: 2.5, 2: 5.0}.get(problem.stride[1], 2.0 * lanes)
+    return chunks * each + rows * 10

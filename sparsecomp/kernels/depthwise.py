@@ -1,5 +1,6 @@
 """Depthwise convolution: one filter for each channel, with bias and activation."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from tvm import tirx
@@ -18,7 +19,7 @@ def _real(value: float) -> Expr:
 
 def activate(value: Expr, activation: str | None) -> Expr:
     """``value`` through the activation of that name; raises KeyError for one that is not known."""
-    functions = {
+    functions: dict[str | None, Callable[[Expr], Expr]] = {
         None: lambda v: v,
         "relu": lambda v: tirx.max(v, _real(0)),
         "relu6": lambda v: tirx.min(tirx.max(v, _real(0)), _real(6)),

@@ -85,7 +85,7 @@ def put(buffer: Buffer, value: Expr, mask: Expr | None, lanes: int, *index: Expr
 def each(values: Sequence[int], body: Callable[[Expr, Expr], None]) -> None:
     """Run ``body(index, value)``: a loop where there are many values, evenly spaced, else one after the other."""
     step = values[1] - values[0] if len(values) > 1 else 1
-    if len(values) > 2 and all(v == values[0] + i * step for i, v in enumerate(values)):
+    if len(values) > 1 and all(v == values[0] + i * step for i, v in enumerate(values)):
         with T.serial(0, len(values)) as i:
             body(i, i * step + values[0])
         return
@@ -107,14 +107,14 @@ def transpose(rows: list[Expr], lanes: int) -> list[Expr]:
 
     Each step is one instruction (unpack or block shuffle) a vector on x86.
     """
-    quads = [lane for lane in range(0, lanes, 4)]
+    quads = range(0, lanes, 4)
     low = [q + i for q in quads for i in (0, lanes, 1, lanes + 1)]
     high = [i + 2 for i in low]
-    pairs = [_shuffle(rows[i // 2 * 2 :][:2], high if i % 2 else low) for i in range(lanes)]
+    pairs = [shuffle(rows[i // 2 * 2 :][:2], high if i % 2 else low) for i in range(lanes)]
     low = [q + i for q in quads for i in (0, 1, lanes, lanes + 1)]
     high = [i + 2 for i in low]
     fours = [
-        _shuffle([pairs[base + half], pairs[base + half + 2]], high if odd else low)
+        shuffle([pairs[base + half], pairs[base + half + 2]], high if odd else low)
         for base in quads
         for half in (0, 1)
         for odd in (0, 1)
@@ -137,17 +137,17 @@ def _gather_blocks(stack: list[Expr], lanes: int) -> list[Expr]:
     if len(stack) == 1:
         return stack
     if len(stack) == 2:
-        return [_blocks(stack, (b, 2 + b), lanes) for b in (0, 1)]
-    even = [_blocks(stack[i : i + 2], (0, 2, 4, 6), lanes) for i in (0, 2)]
-    odd = [_blocks(stack[i : i + 2], (1, 3, 5, 7), lanes) for i in (0, 2)]
-    return [_blocks(pair, pick, lanes) for pick in ((0, 2, 4, 6), (1, 3, 5, 7)) for pair in (even, odd)]
+        return [_blocks(stack, (b, 2 + b)) for b in (0, 1)]
+    even = [_blocks(stack[i : i + 2], (0, 2, 4, 6)) for i in (0, 2)]
+    odd = [_blocks(stack[i : i + 2], (1, 3, 5, 7)) for i in (0, 2)]
+    return [_blocks(pair, pick) for pick in ((0, 2, 4, 6), (1, 3, 5, 7)) for pair in (even, odd)]
 
 
-def _blocks(pair: list[Expr], pick: Sequence[int], lanes: int) -> Expr:
+def _blocks(pair: list[Expr], pick: Sequence[int]) -> Expr:
     """A vector of four-lane blocks picked from the concatenation of two vectors."""
-    return _shuffle(pair, [4 * b + i for b in pick for i in range(4)])
+    return shuffle(pair, [4 * b + i for b in pick for i in range(4)])
 
 
-def _shuffle(pair: list[Expr], lanes: list[int]) -> Expr:
+def shuffle(pair: list[Expr], lanes: list[int]) -> Expr:
     """Lanes picked from the concatenation of two vectors, named so that it is computed once."""
     return let("t", tirx.Shuffle(pair, [tirx.const(i, "int32") for i in lanes]))

@@ -95,3 +95,9 @@ def _pitch(width: int, out_width: int, shift: int, stride: int) -> int:
     left = max(0, -(shift // stride))
     right = max(0, out_width + shift // stride - valid)
     return max(out_width, valid + max(left, right))
+
+
+def copies_lines(problem: ConvProblem, planes: Geometry) -> bool:
+    """Whether each plane is the image itself from some pixel on, but for the borders: equal pitch, no stride."""
+    same = problem.stride == (1, 1) and problem.out_width == problem.width == planes.pitch
+    return same and planes.first == 0

@@ -1,4 +1,4 @@
-"""Batched product of two activations: out[b, m, n] = sum over k of a[b, m, k] b[b, k, n], either side possibly transposed."""
+"""Batched product of two activations, out[b, m, n] = sum over k of a[b, m, k] b[b, k, n]; either may be transposed."""
 
 from dataclasses import dataclass
 

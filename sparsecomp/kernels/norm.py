@@ -6,17 +6,33 @@ from tvm import tirx
 from tvm.tirx import Buffer
 
 from sparsecomp.schedules.finish import finish
-from sparsecomp.schedules.loops import Dim, function, load, local, loop, parallel_where_it_pays, scratch, sequence, store, with_buffers
+from sparsecomp.schedules.loops import (
+    Dim,
+    function,
+    load,
+    local,
+    loop,
+    parallel_where_it_pays,
+    scratch,
+    sequence,
+    store,
+    with_buffers,
+)
 from sparsecomp.schedules.math import fast_exp
 from sparsecomp.schedules.rewrite import Expr, Stmt
 from sparsecomp.targets.base import Target
+
+Combine = Callable[[Expr, Expr], Expr]
+Term = Callable[[Expr], Expr]
 
 
 def _real(value: float) -> Expr:
     return tirx.const(value, "float32")
 
 
-def _reduced(into: Buffer, start: Expr, size: Dim, combine: Callable[[Expr, Expr], Expr], term: Callable[[Expr], Expr]) -> Stmt:
+def _reduced(
+    into: Buffer, start: Expr, size: Dim, combine: Callable[[Expr, Expr], Expr], term: Callable[[Expr], Expr]
+) -> Stmt:
     """into[0] = start combined with ``term(i)`` for every i."""
     first = store(into, [0], start)
     return sequence([first, loop(size, lambda i: store(into, [0], combine(load(into, [0]), term(i))), name="c")])
@@ -78,5 +94,3 @@ def build_layer_norm(rows: Dim, size: int, epsilon: float, affine: bool, target:
 
     params = [x, weight, bias, out] if affine else [x, out]
     return _finished(params, rows, row, "layer_norm", target)
-
-

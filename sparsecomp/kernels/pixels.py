@@ -8,9 +8,7 @@ from sparsecomp.kernels.emit import (
     Expr,
     argument,
     below,
-    each,
     guard,
-    inside,
     let,
     load,
     put,
@@ -21,6 +19,7 @@ from sparsecomp.kernels.emit import (
 )
 from sparsecomp.kernels.epilogue import finish, is_long
 from sparsecomp.kernels.geometry import flatten, geometry
+from sparsecomp.kernels.image_packing import Tile, pack
 from sparsecomp.kernels.problem import ConvProblem
 from sparsecomp.kernels.schedule import ColumnSchedule
 
@@ -84,55 +83,9 @@ class Pixels:
 
     def pack(self, packed: Buffer, first_channel: Expr, channels: Expr) -> None:
         """Fill the planes of these channels of the group."""
-        g = self.geometry
-        start = let("start", self.first + g.first)
-        row = let("row", tirx.floordiv(start, g.pitch))
-        column = let("column", start - row * g.pitch)
-        planes = len(g.column_shifts)
-        with T.serial(0, channels) as c:
-            source = let("source", self.group * self.group_channels + first_channel + c)
-
-            def pack_planes(i: Expr, dr: Expr) -> None:
-                line = let("line", (c * len(g.row_shifts) + i) * planes)
-                each(
-                    g.column_shifts,
-                    lambda k, dc: self._pack_plane(packed, (line + k) * g.plane, (source, dr, dc), (row, column)),
-                )
-
-            each(g.row_shifts, pack_planes)
-
-    def _pack_plane(
-        self, packed: Buffer, target: Expr, shift: tuple[Expr, Expr, Expr], origin: tuple[Expr, Expr]
-    ) -> None:
-        """Copy the part of a shifted, strided channel that falls into the tile, with zeros outside the image."""
-        g, p = self.geometry, self.problem
-        (channel, dr, dc), (row, column) = shift, origin
-        with T.serial(0, (column + g.plane + g.pitch - 1) // g.pitch) as i:
-            skip = let("skip", tirx.if_then_else(i == 0, column, 0))
-            at = let("at", i * g.pitch - column + skip)
-            count = let("count", tirx.min(g.pitch - skip, g.plane - at))
-            source = let("source_row", (row + i) * p.stride[0] + dr)
-            valid = tirx.And(source >= 0, source < p.height)
-            limit = let("limit", tirx.if_then_else(valid, p.width, 0))
-            if p.stride[1] == 1:
-                self._copy_row(packed, target + at, (self.image, channel, source, skip + dc), limit, count)
-            else:
-                with T.serial(0, count) as j:
-                    c = let("source_column", (skip + j) * p.stride[1] + dc)
-                    value = tirx.if_then_else(tirx.And(c >= 0, c < limit), self.x[self.image, channel, source, c], 0.0)
-                    store(packed, value, target + at + j)
-
-    def _copy_row(
-        self, packed: Buffer, target: Expr, source: tuple[Expr, Expr, Expr, Expr], limit: Expr, count: Expr
-    ) -> None:
-        """Copy by whole vectors: what is written beyond the end is overwritten by the next row or plane."""
-        lanes = self.schedule.lanes
-        image, channel, row, first = source
-        mask = below if self.geometry.first == 0 and min(self.geometry.column_shifts) >= 0 else inside
-        with T.serial(0, (count + lanes - 1) // lanes) as chunk:
-            c = let("c", first + chunk * lanes)
-            value = load(self.x, mask(c, limit, lanes), lanes, image, channel, row, c)
-            store(packed, value, ramp(target + chunk * lanes, lanes))
+        channel = let("channel", self.group * self.group_channels + first_channel)
+        tile = Tile(self.x, self.image, channel, channels, self.first)
+        pack(packed, tile, self.problem, self.geometry, self.schedule.lanes)
 
     def store_panel(self, sums: Buffer, row: Expr, tile: Expr) -> None:
         """Apply the epilogue to a panel's sums, which are complete, and store them."""

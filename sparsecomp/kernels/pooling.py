@@ -41,10 +41,10 @@ def _pool(window: Window, target: Target, name: str, start: float, maximum: bool
             value = value * tirx.const(1 / (window.size[0] * window.size[1]), "float32")
         return store(out, [batch, channel, y, column], value)
 
-    def combine(acc: Expr, value: Expr, r: int, s: int) -> Expr:
+    def combine(acc: Expr, value: Expr, _r: int, _s: int) -> Expr:
         return tirx.max(acc, value) if maximum else acc + value
 
-    body = sweep(window, target, x, start, lambda channel: tirx.const(start, "float32"), lambda channel: combine, put)
+    body = sweep(window, target, x, start, lambda _: tirx.const(start, "float32"), lambda _: combine, put)
     nest = parallel_where_it_pays(index(window.batch) * index(window.channels), body)
     return finish(function([x, out], nest, name), target).with_attr("tir.is_scheduled", True)
 

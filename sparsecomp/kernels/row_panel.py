@@ -18,7 +18,9 @@ def space(problem: Problem, stats: WeightStats | float, target: Target) -> list[
     """All schedules worth trying, those thought fastest first; dense ones are always among them.
 
     Args:
+        problem: what to compute.
         stats: of the weight; a number is the density of a weight whose zeros are anywhere.
+        target: the device.
     """
     known = stats if isinstance(stats, WeightStats) else WeightStats.unstructured(stats)
     candidates: list[Schedule] = [*_column_schedules(problem, target)]
@@ -50,15 +52,15 @@ def _feature_schedules(problem: LinearProblem, target: Target) -> list[Schedule]
         if room < 1:
             continue
         tokens = min(room, problem.tokens or room, 14)
-        depth = min(problem.in_features, max(64, target.l2_bytes // 4 // (vectors * target.lanes * 4)))
-        found.append(FeatureSchedule(tokens, vectors, depth, target.lanes, target.cores))
+        depths = sorted({min(problem.in_features, d) for d in (256, 512, 1024, problem.in_features)})
+        found += [FeatureSchedule(tokens, vectors, depth, target.lanes, target.cores) for depth in depths]
     return found
 
 
 def _column_schedules(problem: Problem, target: Target) -> list[Schedule]:
     found: list[Schedule] = []
     shared = isinstance(problem, ConvProblem) and problem.taps > 1
-    for rows in (*PANEL_ROWS, 6, 12):
+    for rows in (*PANEL_ROWS, 6):
         for vectors in range(1, 13):
             registers = rows * vectors + (vectors + 1 if rows > 1 else 1)
             if registers > target.vector_registers or vectors * target.lanes > 256:

@@ -23,6 +23,7 @@ from sparsecomp.schedules.rewrite import Expr, Stmt
 from sparsecomp.targets.base import Target
 
 Combine = Callable[[Expr, Expr, int, int], Expr]
+Put = Callable[[Expr, Expr], Stmt]
 
 
 @dataclass(frozen=True)
@@ -43,16 +44,18 @@ class Window:
 
     @property
     def out_height(self) -> int:
+        """Rows of the result."""
         return (self.height + 2 * self.padding[0] - self.size[0]) // self.stride[0] + 1
 
     @property
     def out_width(self) -> int:
+        """Columns of the result."""
         return (self.width + 2 * self.padding[1] - self.size[1]) // self.stride[1] + 1
 
 
 @dataclass(frozen=True)
 class _Planes:
-    """The geometry of one padded plane: a column for each phase of the stride, so that a stride is read contiguously."""
+    """The geometry of one padded plane: one row for each phase of the stride, so that all reads are contiguous."""
 
     window: Window
     lanes: int
@@ -83,7 +86,9 @@ def _fill(planes: _Planes, plane: Buffer, x: Buffer, batch: Expr, channel: Expr,
             def one(i: Expr) -> Stmt:
                 column = i * index(step) + index(p - window.padding[1])
                 valid = tirx.all(inside, column >= index(0), column < index(window.width))
-                value = tirx.if_then_else(valid, load(x, [batch, channel, source, column]), tirx.const(border, "float32"))
+                value = tirx.if_then_else(
+                    valid, load(x, [batch, channel, source, column]), tirx.const(border, "float32")
+                )
                 return store(plane, [y, p, i], value)
 
             return loop(planes.row, one, name="column")
@@ -93,7 +98,9 @@ def _fill(planes: _Planes, plane: Buffer, x: Buffer, batch: Expr, channel: Expr,
     return loop(planes.rows, line, name="line")
 
 
-def _line(planes: _Planes, plane: Buffer, y: Expr, start: Expr, combine: Combine, put: Callable[[Expr, Expr], Stmt]) -> Stmt:
+def _line(
+    planes: _Planes, plane: Buffer, y: Expr, start: Expr, combine: Combine, put: Callable[[Expr, Expr], Stmt]
+) -> Stmt:
     """One output row: a vector of results for every ``lanes`` columns, over all positions of the window."""
     window, lanes = planes.window, planes.lanes
     step = window.stride
@@ -135,8 +142,12 @@ def sweep(
     """The body for one plane, numbered batch * channels + channel.
 
     Args:
+        window: the geometry.
+        target: the device.
+        x: the input.
         border: the value outside of the plane.
-        start, combine: of a channel, the value to begin with and what one position of the window adds to it.
+        start: of a channel, the value to begin with.
+        combine: of a channel, the value after one more position of the window.
         put: stores a result at (batch, channel, row, column).
     """
     planes = _Planes(window, target.lanes)

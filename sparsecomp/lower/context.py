@@ -32,6 +32,7 @@ class Context:
         self._env: dict[fx.Node, Any] = importer.env
         inputs = [(node, self._env[node]) for node in graph.find_nodes(op="placeholder") if node in self._env]
         self.symbols = Symbols(inputs)
+        self._parameters: dict[str, Any] = {}
         self._functions: dict[Hashable, Any] = {}
 
     def value(self, argument: Any) -> Any:
@@ -45,6 +46,12 @@ class Context:
     def emit(self, expression: Any) -> relax.Var:
         """Bind an expression to a new variable."""
         return self.builder.emit(expression)
+
+    def parameter(self, dim: Any) -> Any:
+        """A size as a parameter of a kernel: a number as it is, a variable for each expression that varies."""
+        if isinstance(dim, int):
+            return dim
+        return self._parameters.setdefault(str(dim), tirx.Var(f"n{len(self._parameters)}", "int64"))
 
     def reshape(self, argument: Any, shape: Sequence[Any]) -> relax.Var:
         """The value of an argument, with another shape where its rank differs."""
@@ -60,6 +67,13 @@ class Context:
     def tensor(self, build: Callable[..., te.Tensor], *arguments: Any) -> relax.Var:
         """Compute a tensor by a tensor expression; ``build`` gets a TE tensor for each argument."""
         return self.builder.emit_te(build, *(self.value(argument) for argument in arguments))
+
+    def alone(self, build: Callable[..., te.Tensor], *arguments: Any) -> relax.Var:
+        """As `tensor`, for what must not be computed again in every function that reads it."""
+        call = self.builder.call_te(build, *(self.value(argument) for argument in arguments))
+        function = self.builder.get()[call.args[0]].with_attr("op_pattern", _OPAQUE)
+        self.builder.update_func(call.args[0], function)
+        return self.emit(call)
 
     def call(
         self, key: Hashable, build: Callable[[], tirx.PrimFunc], arguments: Sequence[Any], out: Any, name: str

@@ -1,5 +1,6 @@
 """Which kernel each weight gets, and why: one Decision for every linear and convolution."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -12,7 +13,7 @@ from sparsecomp.kernels.cost import WeightStats, predict
 from sparsecomp.kernels.problem import ConvProblem, Epilogue, LinearProblem, Problem
 from sparsecomp.kernels.row_panel import space
 from sparsecomp.kernels.schedule import Schedule
-from sparsecomp.program import Program, layer_name
+from sparsecomp.program import Program, arguments, layer_name
 from sparsecomp.targets.base import Target
 
 LINEAR, CONV = torch.ops.sparsecomp.linear.default, torch.ops.sparsecomp.conv.default
@@ -99,38 +100,33 @@ def _reason(ranked: Sequence[Candidate], stats: WeightStats) -> str:
 
 def problem_of(node: fx.Node) -> tuple[Problem | None, str]:
     """What a fused operator asks of a kernel; None and the reason where no kernel of ours takes it."""
-    return _linear_problem(node) if node.target is LINEAR else _conv_problem(node)
+    given = arguments(node)
+    weight = given["weight"].meta["val"]
+    if node.target is CONV:
+        return _conv_problem(given, given["x"].meta["val"], weight)
+    tokens = math.prod(node.meta["val"].shape[:-1])
+    return LinearProblem(_known(tokens), weight.shape[1], weight.shape[0], _epilogue(given)), ""
 
 
-def _linear_problem(node: fx.Node) -> tuple[Problem | None, str]:
-    out, weight = node.meta["val"], node.args[1].meta["val"]  # type: ignore[union-attr]
-    tokens = 1
-    for size in out.shape[:-1]:
-        tokens = tokens * size
-    return LinearProblem(_known(tokens), weight.shape[1], weight.shape[0], _epilogue(node, 4)), ""
-
-
-def _conv_problem(node: fx.Node) -> tuple[Problem | None, str]:
-    x, weight = node.args[0].meta["val"], node.args[1].meta["val"]  # type: ignore[union-attr]
-    stride, padding, dilation, groups = node.args[4:8]
-    size = [1, *x.shape[2:]] if x.dim() == 3 else list(x.shape[2:])
-    if not all(isinstance(value, int) for value in size):
+def _conv_problem(given: dict[str, Any], x: torch.Tensor, weight: torch.Tensor) -> tuple[Problem | None, str]:
+    height, width = _pair(x.shape[2:], 1)
+    if not isinstance(height, int) or not isinstance(width, int):
         return None, "the size of the image varies, which the convolution kernels do not take"
-    if weight.shape[1] == 1 and groups > 1:
+    if weight.shape[1] == 1 and given["groups"] > 1:
         return None, "depthwise: each weight is used by one channel alone"
-    rows, columns = _pair(padding, 0)
+    rows, columns = _pair(given["padding"], 0)
     problem = ConvProblem(
         batch=_known(x.shape[0]),
         in_channels=x.shape[1],
         out_channels=weight.shape[0],
-        height=size[0],
-        width=size[1],
+        height=height,
+        width=width,
         kernel=_pair(weight.shape[2:], 1),
-        stride=_pair(stride, 1),
+        stride=_pair(given["stride"], 1),
         padding=(rows, rows, columns, columns),
-        dilation=_pair(dilation, 1),
-        groups=groups,  # type: ignore[arg-type]
-        epilogue=_epilogue(node, 8),
+        dilation=_pair(given["dilation"], 1),
+        groups=given["groups"],
+        epilogue=_epilogue(given),
     )
     return problem, ""
 
@@ -144,13 +140,12 @@ def _known(size: Any) -> int | None:
     return size if isinstance(size, int) else None
 
 
-def _epilogue(node: fx.Node, first: int) -> Epilogue:
-    name, low, high, residual_last = node.args[first:]
+def _epilogue(given: dict[str, Any]) -> Epilogue:
     return Epilogue(
-        bias=node.args[2] is not None,
-        residual=node.args[3] is not None,
-        activation=name or None,  # type: ignore[arg-type]
-        low=low,  # type: ignore[arg-type]
-        high=high,  # type: ignore[arg-type]
-        residual_last=residual_last,  # type: ignore[arg-type]
+        bias=given["bias"] is not None,
+        residual=given["residual"] is not None,
+        activation=given["activation"] or None,
+        low=given["low"],
+        high=given["high"],
+        residual_last=given["residual_last"],
     )

@@ -1,8 +1,8 @@
 """Loop nests -> LLVM: a TIR pipeline for functions that are scheduled already.
 
-TVM's default pipeline also lowers blocks, GPU threads, software pipelines and more. Our functions arrive as plain loops,
-so most of that has nothing to do, and some of it is slow (it took half of the time of a compile) or fails on symbolic
-sizes (`CompactBufferAllocation` overflows 32-bit literals).
+TVM's default pipeline also lowers blocks, GPU threads, software pipelines and more. Our functions arrive as plain
+loops, so most of that has nothing to do, and some of it is slow (it took half of the time of a compile) or fails on
+symbolic sizes (`CompactBufferAllocation` overflows 32-bit literals).
 """
 
 from typing import Any

@@ -8,7 +8,7 @@ from torch import fx
 from sparsecomp.program import Program
 
 aten = torch.ops.aten
-_CHANNEL_AXIS = {
+_CHANNEL_AXIS: dict[object, int] = {
     aten.linear.default: -1,
     aten.conv1d.default: 1,
     aten.conv2d.default: 1,
@@ -20,8 +20,8 @@ _CHANNEL_AXIS = {
 class FoldScale:
     """Scale weight and bias instead of the output.
 
-    Before: ``y = linear(x, w, b) * s`` with ``s`` of shape ``[out]`` (or one number). After: ``y = linear(x, s w, s b)``.
-    Layer scale of ConvNeXt, and the query scaling of attention layers that write it out, look like this.
+    Before: ``y = linear(x, w, b) * s`` with ``s`` of shape ``[out]`` (or one number). After: ``y = linear(x, s w, s
+    b)``. Layer scale of ConvNeXt, and the query scaling of attention layers that write it out, look like this.
     """
 
     name: str = "fold-scale"

@@ -8,7 +8,7 @@ import torch
 from torch import fx
 
 import sparsecomp.ops  # noqa: F401  registers torch.ops.sparsecomp
-from sparsecomp.program import Program
+from sparsecomp.program import Program, arguments
 
 aten = torch.ops.aten
 
@@ -87,31 +87,26 @@ def _residual(node: fx.Node, value: fx.Node) -> fx.Node | None:
 
 def _replace(program: Program, chain: _Chain) -> None:
     head, (name, low, high) = chain.head, chain.activation or ("", 0.0, 0.0)
-    arguments = dict(zip([argument.name for argument in head.target._schema.arguments], head.args, strict=False))  # type: ignore[union-attr]
-    common = (head.args[0], head.args[1], arguments.get("bias"), chain.residual)
+    given = arguments(head)
+    operands = (given["input"], given["weight"], given["bias"], chain.residual)
     tail = (name, low, high, chain.residual_last)
     with program.graph.inserting_before(chain.last):
         if head.target is aten.linear.default:
-            fused = program.graph.call_function(torch.ops.sparsecomp.linear.default, (*common, *tail))
+            fused = program.graph.call_function(torch.ops.sparsecomp.linear.default, (*operands, *tail))
         else:
-            fused = program.graph.call_function(
-                torch.ops.sparsecomp.conv.default, (*common, *_geometry(head, arguments), *tail)
-            )
+            geometry = (*_geometry(head, given), given["groups"])
+            fused = program.graph.call_function(torch.ops.sparsecomp.conv.default, (*operands, *geometry, *tail))
     fused.meta = {**head.meta, "val": chain.last.meta["val"]}
     chain.last.replace_all_uses_with(fused)
     for node in reversed([head, *chain.absorbed]):
         program.graph.erase_node(node)
 
 
-def _geometry(head: fx.Node, arguments: dict[str, Any]) -> tuple[list[int], list[int], list[int], int]:
+def _geometry(head: fx.Node, given: dict[str, Any]) -> list[list[int]]:
+    """Stride, padding and dilation, one number an axis."""
     rank = head.meta["val"].dim() - 2
-
-    def spread(name: str, default: int) -> list[int]:
-        value = arguments.get(name, default)
-        values = [value] if isinstance(value, int) else list(value)
-        return values * rank if len(values) == 1 else values
-
-    return spread("stride", 1), spread("padding", 0), spread("dilation", 1), int(arguments.get("groups", 1))
+    values = [given[name] for name in ("stride", "padding", "dilation")]
+    return [list(value) * rank if len(value) == 1 else list(value) for value in values]
 
 
 def _named(name: str) -> Callable[[fx.Node], tuple[str, float, float] | None]:
@@ -119,19 +114,17 @@ def _named(name: str) -> Callable[[fx.Node], tuple[str, float, float] | None]:
 
 
 def _gelu(node: fx.Node) -> tuple[str, float, float]:
-    return ("gelu_tanh" if node.kwargs.get("approximate") == "tanh" else "gelu", 0.0, 0.0)
+    return ("gelu_tanh" if arguments(node)["approximate"] == "tanh" else "gelu", 0.0, 0.0)
 
 
 def _clamp(node: fx.Node) -> tuple[str, float, float] | None:
-    low, high = (
-        [*node.args[1:], None, None][:2] if len(node.args) > 1 else _DEFAULT_BOUNDS.get(node.target, (None, None))
-    )
+    given = arguments(node)
+    low, high = (given["min_val"], given["max_val"]) if "min_val" in given else (given["min"], given["max"])
     if not isinstance(low, int | float) or not isinstance(high, int | float):
         return None
     return ("relu6", 0.0, 0.0) if (low, high) == (0, 6) else ("clamp", float(low), float(high))
 
 
-_DEFAULT_BOUNDS = {aten.hardtanh.default: (-1.0, 1.0)}
 _ACTIVATIONS: dict[object, Callable[[fx.Node], tuple[str, float, float] | None]] = {
     aten.relu.default: _named("relu"),
     aten.relu6.default: _named("relu6"),

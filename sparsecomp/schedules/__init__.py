@@ -1,4 +1,4 @@
-"""How ordinary tensor programs run on a device: rules that order loops, then vectors and threads for all of them alike."""
+"""How ordinary tensor programs run on a device: rules order the loops, then all get vectors and threads alike."""
 
 from collections.abc import Callable
 
@@ -8,6 +8,7 @@ from tvm.s_tir import Schedule
 from sparsecomp.schedules.elementwise import elementwise
 from sparsecomp.schedules.fallback import fallback
 from sparsecomp.schedules.finish import finish
+from sparsecomp.schedules.matmul import matmul
 from sparsecomp.schedules.reduction import rows, stages
 from sparsecomp.targets.base import Target
 
@@ -15,7 +16,7 @@ Rule = Callable[[tirx.PrimFunc, Target], Schedule | None]
 SCHEDULED, RULE = "tir.is_scheduled", "sparsecomp.rule"
 
 # The first that applies wins; the last always does.
-RULES: tuple[Rule, ...] = (elementwise, rows, stages, fallback)
+RULES: tuple[Rule, ...] = (elementwise, matmul, rows, stages, fallback)
 
 
 def schedule(func: tirx.PrimFunc, target: Target) -> tirx.PrimFunc:
@@ -30,7 +31,7 @@ def schedule(func: tirx.PrimFunc, target: Target) -> tirx.PrimFunc:
 
 def schedule_module(mod: IRModule, target: Target) -> IRModule:
     """Schedules every function that is not yet marked `SCHEDULED`."""
-    new = {var: func for var, func in mod.functions_items()}
+    new = dict(mod.functions_items())
     for var, func in new.items():
         if isinstance(func, tirx.PrimFunc) and not (func.attrs and func.attrs.get(SCHEDULED)):
             new[var] = schedule(func, target)

@@ -1,13 +1,15 @@
 """The loop order of one block: what is contiguous innermost, and where a reduction starts."""
 
-from tvm import s_tir, tirx
+from typing import Any
+
+from tvm import tirx
 from tvm.s_tir import Schedule
 
 from sparsecomp.schedules.blocks import REDUCE, Block, flat_index, fuse_contiguous, strides
 from sparsecomp.schedules.rewrite import Expr
 from sparsecomp.schedules.vectorize import stride
 
-Loop = s_tir.schedule.LoopRV
+Loop = Any
 # Rows that a transposing copy writes at a time: the floats of one cache line that it reads.
 LINE = 16
 # Elements that a vector axis may skip: a convolution or pooling of stride two still gains from vectors.
@@ -18,7 +20,10 @@ def arrange(sch: Schedule, block: Block, axis: int = 0, loop: int = 0) -> list[L
     """Orders the loops of ``block`` for vectors.
 
     Args:
-        axis, loop: the first axis of the block and the loop it is bound to; what is before them stays.
+        sch: the schedule.
+        block: a block of it whose axes are bound to one loop each.
+        axis: the first axis of the block that may move.
+        loop: the loop that this axis is bound to; what is before it stays.
 
     Returns:
         The loops, among those it ordered, that carry no reduction and leave an inner loop where there is one.
@@ -29,13 +34,15 @@ def arrange(sch: Schedule, block: Block, axis: int = 0, loop: int = 0) -> list[L
     axes = list(block.stmt.iter_vars)[axis:]
     if block.is_reduction:
         start = loop + _arrange_reduction(sch, block, loops, axes)
-        return sch.get_loops(block.handle)[loop:start]
+        return list(sch.get_loops(block.handle)[loop:start])
+    inner = 1
     if all(s == 1 for s in strides(block, axes[-1])):
         fuse_contiguous(sch, block, loop)
     else:
         _arrange_transpose(sch, block, loops, axes)
-    left = sch.get_loops(block.handle)[loop:]
-    return left[:-1] if len(left) > 1 else left
+        inner = 2
+    left = list(sch.get_loops(block.handle)[loop:])
+    return left[:-inner] if len(left) > inner else left[:1]
 
 
 def _arrange_transpose(sch: Schedule, block: Block, loops: list[Loop], axes: list[tirx.IterVar]) -> None:
@@ -45,8 +52,8 @@ def _arrange_transpose(sch: Schedule, block: Block, loops: list[Loop], axes: lis
             continue
         run = largest_divisor(axis.dom.extent, LINE)
         if run > 1:
-            _, inner = sch.split(loop, [None, run])
-            sch.reorder(loops[-1], inner)
+            outer, inner = sch.split(loop, [None, run])
+            sch.reorder(*[outer if other is loop else other for other in loops], inner)
         return
 
 

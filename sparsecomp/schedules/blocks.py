@@ -2,11 +2,11 @@
 
 from dataclasses import dataclass
 
-from tvm_ffi import structural_equal
-from tvm import ir, s_tir, tirx
+from tvm import ir, s_tir, sym, tirx
 from tvm.ir import TensorLoad, prim
 from tvm.s_tir import Schedule
 from tvm.tirx import BufferStore, IterVar
+from tvm_ffi import structural_equal
 
 from sparsecomp.schedules.parallelize import EXPENSIVE, PARALLEL, WHERE_IT_PAYS
 from sparsecomp.schedules.rewrite import Expr, children, expressions, statements, walk
@@ -24,10 +24,12 @@ class Block:
 
     @property
     def is_reduction(self) -> bool:
+        """Whether any axis is reduced."""
         return any(v.iter_type == REDUCE for v in self.stmt.iter_vars)
 
     @property
     def spatial(self) -> list[IterVar]:
+        """The axes that are not reduced."""
         return [v for v in self.stmt.iter_vars if v.iter_type == SPATIAL]
 
     def stores(self) -> list[BufferStore]:
@@ -53,9 +55,9 @@ def blocks_of(sch: Schedule) -> list[Block]:
 
 
 def is_regular(func: tirx.PrimFunc) -> bool:
-    """Whether ``func`` consists of blocks alone, each under its own loops, each with spatial and reduction axes only."""
+    """Whether ``func`` is a list of blocks, each under its own loops, with spatial and reduction axes only."""
     root = func.body
-    if not isinstance(root, s_tir.SBlockRealize) or not root.block.name_hint == "root":
+    if not isinstance(root, s_tir.SBlockRealize) or root.block.name_hint != "root":
         return False
     body = root.block.body
     nests = list(body.seq) if isinstance(body, tirx.SeqStmt) else [body]
@@ -94,7 +96,7 @@ def _may_inline(sch: Schedule, block: Block) -> bool:
     reduced = [c for c in consumers if c.is_reduction]
     if reduced and _chooses(block):
         return False
-    if _is_cheap(block) or not reduced and all(len(c.spatial) == len(block.spatial) for c in consumers):
+    if _is_cheap(block) or (not reduced and len(consumers) == 1):
         return not reduced or all(len(c.stmt.iter_vars) == len(block.spatial) for c in reduced)
     return len(consumers) == 1 and all(len(c.stmt.iter_vars) == len(block.spatial) for c in consumers)
 
@@ -164,7 +166,10 @@ def _outside_indices(stmt: tirx.Stmt) -> list[Expr]:
 
 def strides(block: Block, axis: IterVar) -> list[int | None]:
     """What one step of ``axis`` adds to the position of each load of ``block`` that depends on it."""
-    found = [stride(flat_index(load), axis.var) for load in block.loads()]
+    analyzer = sym.Analyzer()
+    for other in block.stmt.iter_vars:
+        analyzer.bind(other.var, other.dom)
+    found = [stride(analyzer.simplify(flat_index(load)), axis.var) for load in block.loads()]
     return [s for s in found if s != 0]
 
 

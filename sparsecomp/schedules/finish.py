@@ -5,7 +5,7 @@ from tvm import s_tir, tirx
 
 from sparsecomp.schedules.math import polynomial
 from sparsecomp.schedules.parallelize import parallelize
-from sparsecomp.schedules.rewrite import map_stmt
+from sparsecomp.schedules.rewrite import map_stmt, small_on_stack
 from sparsecomp.schedules.vectorize import vectorize
 from sparsecomp.targets.base import Target
 
@@ -28,7 +28,7 @@ def finish(func: tirx.PrimFunc, target: Target) -> tirx.PrimFunc:
     """``func`` lowered to flat loops, in threads and vectors as ``target`` has them, with vectorisable mathematics."""
     lowered = LOWER(tvm.IRModule({"main": func}))["main"]
     body = vectorize(parallelize(lowered.body, target.cores), target.lanes)
-    body = map_stmt(body, lambda s: s, polynomial)
+    body = map_stmt(body, small_on_stack, polynomial)
     done = tirx.transform.ConvertSSA()(tvm.IRModule({"main": lowered.with_body(body)}))["main"]
     # Relax's passes look into a function through its root block.
     root = s_tir.SBlock([], [], [], "root", done.body)

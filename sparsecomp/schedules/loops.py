@@ -6,14 +6,15 @@ A nest is a value, so that a register tile written once is used by matmul and by
 """
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 from tvm import sym, tirx
 from tvm.tirx import Buffer, BufferStore, For, ForKind, SeqStmt
 
 from sparsecomp.schedules.parallelize import ALWAYS, PARALLEL, WHERE_IT_PAYS
-from sparsecomp.schedules.rewrite import Expr, Stmt
+from sparsecomp.schedules.rewrite import Expr, Stmt, allocate
 
-Dim = int | Expr
+Dim = Any
 INDEX = "int64"
 Body = Callable[[Expr], Stmt]
 
@@ -85,7 +86,7 @@ def scratch(shape: Sequence[Dim], name: str, dtype: str = "float32") -> Buffer:
 
 def with_buffers(buffers: Sequence[Buffer], body: Stmt) -> Stmt:
     """``body`` with ``buffers`` to work in."""
-    return sequence([*(tirx.AllocBuffer(b) for b in buffers), body])
+    return sequence([*(part for b in buffers for part in allocate(b)), body])
 
 
 def choose(condition: Expr, then: Stmt, other: Stmt | None = None) -> Stmt:

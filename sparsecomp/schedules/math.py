@@ -1,8 +1,8 @@
 """exp, erf, tanh and sigmoid as polynomials that a compiler can vectorise.
 
-LLVM has no vector form of these: a call in a vectorised loop becomes one libm call a lane. The builders here take and give an
-expression of type float32, scalar or vector. Relative error is at most 4e-7; exp overflows to infinity and underflows to
-zero where float32 does, tanh and erf saturate at one, NaN stays NaN.
+LLVM has no vector form of these: a call in a vectorised loop becomes one libm call a lane. The builders here take and
+give an expression of type float32, scalar or vector. Relative error is at most 4e-7; exp overflows to infinity where
+float32 does and is zero where it is not normal, tanh and erf saturate at one, NaN stays NaN.
 """
 
 from collections.abc import Callable

@@ -1,8 +1,8 @@
 """Loops marked as parallel run on threads where the work pays for starting them.
 
-A rule marks a loop whose iterations are independent with the annotation `PARALLEL`; what the loop costs is known only here, after
-inlining. Where the size is symbolic both forms are kept and the size decides at run time, but for loops marked `ALWAYS`, whose
-bodies are too large to keep twice.
+A rule marks a loop whose iterations are independent with the annotation `PARALLEL`; what the loop costs is known only
+here, after inlining. Where the size is symbolic both forms are kept and the size decides at run time, but for loops
+marked `ALWAYS`, whose bodies are too large to keep twice.
 """
 
 from tvm import ir, sym, tirx

@@ -1,13 +1,15 @@
 """Cuts a loop where a condition on its variable changes, so that each part runs without the condition.
 
-Padding, concatenation and slices choose by position: ``if_then_else(1 <= i and i < 57, x[i - 1], 0)``. In three loops the choice
-is gone, and what is left vectorises.
+Padding, concatenation and slices choose by position: ``if_then_else(1 <= i and i < 57, x[i - 1], 0)``. In three loops
+the choice is gone, and what is left vectorises.
 """
 
-from tvm_ffi import structural_equal
+from itertools import pairwise
+
 from tvm import ir, sym, tirx
 from tvm.ir import prim
 from tvm.tirx import For, ForKind
+from tvm_ffi import structural_equal
 
 from sparsecomp.schedules.rewrite import Expr, expressions, map_stmt, replace, substitute, walk
 
@@ -90,7 +92,7 @@ def peeled(loop: For) -> list[For]:
     zero = tirx.const(0, loop.loop_var.ty.dtype)
     points = [zero, *[simplify(tirx.max(tirx.min(c[0], loop.extent), zero)) for c in cuts], loop.extent]
     parts = []
-    for k, (begin, end) in enumerate(zip(points[:-1], points[1:], strict=True)):
+    for k, (begin, end) in enumerate(pairwise(points)):
         values = [(cond, before if n >= k else not before) for n, (_, cond, before) in enumerate(cuts)]
         extent = simplify(end - begin)
         if not (isinstance(extent, tirx.IntImm) and extent.value == 0):

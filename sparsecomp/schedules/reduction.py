@@ -1,8 +1,8 @@
 """Functions with reductions: softmax, normalisations, means, pooling, and whatever else has reduction axes."""
 
-from tvm_ffi import structural_equal
 from tvm import ir, s_tir, tirx
 from tvm.s_tir import Schedule
+from tvm_ffi import structural_equal
 
 from sparsecomp.schedules.arrange import arrange, vector_axis
 from sparsecomp.schedules.blocks import Block, blocks_of, inline_injective, is_regular, mark_parallel
@@ -12,8 +12,8 @@ from sparsecomp.targets.base import Target
 def rows(func: tirx.PrimFunc, target: Target) -> Schedule | None:
     """All stages of one row before the next row, so that a row stays in the cache; rows in parallel.
 
-    A row is one position in the leading axes that all stages share: (batch, token) of a softmax over features, (batch, group)
-    of a group norm, (batch, channel) of a pooling. None where the stages share none.
+    A row is one position in the leading axes that all stages share: (batch, token) of a softmax over features,
+    (batch, channel) of a pooling. None where the stages share none.
     """
     if not is_regular(func):
         return None

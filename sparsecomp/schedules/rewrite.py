@@ -4,25 +4,32 @@ TVM exports no statement or expression mutator to Python, so the few rewrites of
 """
 
 from collections.abc import Callable, Iterator
+from math import prod
+from typing import Any
 
-from tvm import ir, tirx
+from tvm import DataType, ir, tirx
 from tvm.ir import Call, TensorLoad
 from tvm.ir import prim as prim_module
 from tvm.tirx import BufferStore, For, IfThenElse, SeqStmt
 
-Expr = ir.Expr
-Stmt = tirx.Stmt
+# TVM has no type stubs.
+Expr = Any
+Stmt = Any
 ExprMap = Callable[[Expr], Expr]
 
+# Bytes that `tvm_stack_alloca` counts in.
+STACK_WORD = 16
+MAX_STACK = 8 * 1024
 BINARY = (prim_module.expr.BinaryOpExpr, prim_module.expr.CmpExpr, prim_module.And, prim_module.Or)
 
 
 def children(node: Expr) -> list[Expr]:
+    """The expressions directly below ``node``."""
     match node:
         case TensorLoad():
             return list(node.indices)
         case Call():
-            return [arg for arg in node.args if isinstance(arg, Expr)]
+            return [arg for arg in node.args if isinstance(arg, ir.Expr)]
         case prim_module.Select():
             return [node.condition, node.true_value, node.false_value]
         case prim_module.Let():
@@ -44,7 +51,7 @@ def _with_children(node: Expr, new: list[Expr]) -> Expr:
             return tirx.BufferLoad(node.source, new)
         case Call():
             rest = iter(new)
-            args = [next(rest) if isinstance(arg, Expr) else arg for arg in node.args]
+            args = [next(rest) if isinstance(arg, ir.Expr) else arg for arg in node.args]
             return Call(node.op, args, attrs=node.attrs, ty_args=node.ty_args, ret_ty=node.ty)
         case prim_module.Let():
             return prim_module.Let(node.var, *new)
@@ -147,3 +154,26 @@ def expressions(node: Stmt) -> Iterator[Expr]:
                 roots = []
         for root in roots:
             yield from walk(root)
+
+
+def allocate(buffer: tirx.Buffer) -> list[Stmt]:
+    """Memory for ``buffer``, for the statements that follow; on the stack, and so perhaps in registers, if it is small.
+
+    TVM makes a workspace on the heap of every buffer in a parallel loop, however small.
+    """
+    if any(not isinstance(d, tirx.IntImm) for d in buffer.shape):
+        return [tirx.AllocBuffer(buffer)]
+    size = prod(d.value for d in buffer.shape) * DataType(buffer.dtype).bits // 8
+    if size > MAX_STACK:
+        return [tirx.AllocBuffer(buffer)]
+    kind = ir.PointerType(ir.PrimType(buffer.dtype), buffer.scope())
+    memory = tirx.Var(buffer.name, kind)
+    reserve = tirx.call_intrin(kind, "tirx.tvm_stack_alloca", "tvm_ffi_any", -(-size // STACK_WORD))
+    return [tirx.Bind(memory, reserve), tirx.DeclBuffer(buffer, data=memory)]
+
+
+def small_on_stack(stmt: Stmt) -> Stmt:
+    """``stmt``, its small buffers on the stack; for `map_stmt`."""
+    if not isinstance(stmt, SeqStmt):
+        return stmt
+    return SeqStmt([p for s in stmt.seq for p in (allocate(s.buffer) if isinstance(s, tirx.AllocBuffer) else [s])])

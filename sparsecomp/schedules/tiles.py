@@ -5,7 +5,19 @@ from dataclasses import dataclass
 
 from tvm import tirx
 
-from sparsecomp.schedules.loops import Dim, choose, index, load, local, loop, sequence, store, unrolled, vector, with_buffers
+from sparsecomp.schedules.loops import (
+    Dim,
+    choose,
+    index,
+    load,
+    local,
+    loop,
+    sequence,
+    store,
+    unrolled,
+    vector,
+    with_buffers,
+)
 from sparsecomp.schedules.rewrite import Expr, Stmt
 from sparsecomp.targets.base import Target
 
@@ -20,10 +32,8 @@ class Tile:
 
     @property
     def columns(self) -> int:
+        """Results in a row."""
         return self.vectors * self.lanes
-
-    def narrow(self, vectors: int) -> "Tile":
-        return Tile(self.rows, vectors, self.lanes)
 
 
 def tile_for(target: Target) -> Tile:
@@ -45,13 +55,13 @@ def product(
     sums = local(tile.rows * tile.columns, "sums")
 
     def each(body: Callable[[int, Expr, Expr], Stmt]) -> Stmt:
-        def one(row: int, part: int) -> Stmt:
+        def one(row: int, first: int) -> Stmt:
             return vector(
                 tile.lanes,
-                lambda lane: body(row, index(part * tile.lanes) + lane, index(row * tile.columns + part * tile.lanes) + lane),
+                lambda lane: body(row, index(first) + lane, index(row * tile.columns + first) + lane),
             )
 
-        return unrolled(tile.rows, lambda row: unrolled(tile.vectors, lambda part: one(row, part)))
+        return unrolled(tile.rows, lambda row: unrolled(tile.vectors, lambda part: one(row, part * tile.lanes)))
 
     def step(k: Expr) -> Stmt:
         return each(lambda row, column, at: store(sums, [at], load(sums, [at]) + left(row, k) * right(k, column)))
@@ -64,8 +74,8 @@ def product(
 def row_tiles(tile: Tile, rows: Dim, body: Callable[[Tile, Expr], Stmt]) -> Stmt:
     """``body(tile, first_row)`` over all of ``rows``.
 
-    A known number of rows that is no multiple of the tile's ends with a tile moved back, which repeats some rows; an unknown one
-    with tiles of one row.
+    A known number of rows that is no multiple of the tile's ends with a tile moved back, which repeats some rows; an
+    unknown one with tiles of one row.
     """
     single, height = Tile(1, tile.vectors, tile.lanes), index(tile.rows)
     if not isinstance(rows, int):
@@ -74,9 +84,7 @@ def row_tiles(tile: Tile, rows: Dim, body: Callable[[Tile, Expr], Stmt]) -> Stmt
         return sequence([loop(whole, lambda t: body(tile, t * height), name="tile"), rest])
     if rows < tile.rows:
         return body(Tile(rows, tile.vectors, tile.lanes), index(0))
-    return loop(
-        -(-rows // tile.rows), lambda t: body(tile, tirx.min(t * height, index(rows - tile.rows))), name="tile"
-    )
+    return loop(-(-rows // tile.rows), lambda t: body(tile, tirx.min(t * height, index(rows - tile.rows))), name="tile")
 
 
 @dataclass(frozen=True)
@@ -88,6 +96,7 @@ class Panels:
 
     @property
     def whole(self) -> Expr:
+        """Panels of full width."""
         return index(self.columns) // index(self.tile.columns)
 
     @property
@@ -98,6 +107,7 @@ class Panels:
 
     @property
     def count(self) -> Expr:
+        """All panels."""
         rest = index(self.columns) % index(self.tile.columns)
         return self.whole + (rest + index(self.narrow.columns - 1)) // index(self.narrow.columns)
 

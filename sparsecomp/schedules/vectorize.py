@@ -1,7 +1,7 @@
 """The innermost loops of a lowered function in vectors of the target's lanes, with a scalar loop for what is left over.
 
-TVM's own split guards a size that is not a multiple of the lanes by a condition on every element, which costs the vectors. Here
-the loop is cut in two, so that any size, symbolic ones too, runs in whole vectors:
+TVM's own split guards a size that is not a multiple of the lanes by a condition on every element, which costs the
+vectors. Here the loop is cut in two, so that any size, symbolic ones too, runs in whole vectors:
 
     for i in range(n): B[i] = f(A[i])           for j in range(n // 16): for i in vectorized(16): B[j * 16 + i] = f(...)
                                                 for i in range(n % 16): B[n // 16 * 16 + i] = f(...)
@@ -16,7 +16,18 @@ from tvm.ir import prim
 from tvm.tirx import BufferStore, For, ForKind, SeqStmt
 
 from sparsecomp.schedules.peel import peeled
-from sparsecomp.schedules.rewrite import Expr, Stmt, expressions, map_stmt, replace, statements, substitute, walk
+from sparsecomp.schedules.rewrite import (
+    Expr,
+    Stmt,
+    allocate,
+    expressions,
+    for_like,
+    map_stmt,
+    replace,
+    statements,
+    substitute,
+    walk,
+)
 
 # Independent partial results, enough to hide the latency of an addition.
 ACCUMULATORS = 4
@@ -69,10 +80,9 @@ def _is_elementwise(loop: For, stores: list[BufferStore]) -> bool:
 
 def _select(node: Expr) -> Expr:
     """A choice without loads as a Select, which has a vector form."""
-    if isinstance(node, ir.Call) and node.op.same_as(ir.Op.get("prim.if_then_else")):
-        if not any(isinstance(e, ir.TensorLoad) for e in walk(node)):
-            return tirx.Select(*node.args)
-    return node
+    if not isinstance(node, ir.Call) or not node.op.same_as(ir.Op.get("prim.if_then_else")):
+        return node
+    return node if any(isinstance(e, ir.TensorLoad) for e in walk(node)) else tirx.Select(*node.args)
 
 
 @dataclass(frozen=True)
@@ -169,7 +179,26 @@ def _reduction(loop: For, store: BufferStore, operator: type, term: Expr, lanes:
     total = operator(tirx.BufferLoad(store.buffer, store.indices), tirx.BufferLoad(part, [strip.const(0)]))
     rest = strip.over(ForKind.SERIAL, simplify(loop.extent - done), loop.min + done, store)
     result = BufferStore(store.buffer, total, store.indices)
-    return _sequence([tirx.AllocBuffer(part), *start, *runs, *joins, result, rest])
+    return _sequence([*allocate(part), *start, *runs, *joins, result, rest])
+
+
+def _apart(loop: For) -> list[For]:
+    """A loop for each store, where every store needs only its own buffer of those stored: sum and sum of squares."""
+    parts = list(loop.body.seq) if isinstance(loop.body, SeqStmt) else []
+    bound: dict[tirx.Var, Expr] = {}
+    stores: list[BufferStore] = []
+    for part in parts:
+        if isinstance(part, tirx.Bind) and not stores:
+            bound[part.var] = replace(part.value, bound)
+        elif isinstance(part, BufferStore):
+            stores.append(BufferStore(part.buffer, replace(part.value, bound), part.indices))
+        else:
+            return [loop]
+    for store in stores:
+        read = [e.source for e in walk(store.value) if isinstance(e, ir.TensorLoad)]
+        if any(s.buffer.same_as(b) for s in stores if not s.buffer.same_as(store.buffer) for b in read):
+            return [loop]
+    return [for_like(loop, store) for store in stores] if bound else [loop]
 
 
 def _strip(loop: For, lanes: int) -> Stmt:
@@ -189,6 +218,6 @@ def vectorize(body: Stmt, lanes: int) -> Stmt:
         inner = isinstance(stmt, For) and stmt.kind == ForKind.SERIAL
         if not inner or any(isinstance(s, For) for s in statements(stmt.body)):
             return stmt
-        return _sequence([_strip(part, lanes) for part in peeled(stmt)])
+        return _sequence([_strip(part, lanes) for single in _apart(stmt) for part in peeled(single)])
 
     return map_stmt(body, change)

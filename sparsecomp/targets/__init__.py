@@ -3,7 +3,7 @@
 from sparsecomp.errors import TargetError
 from sparsecomp.targets.aarch64 import AARCH64
 from sparsecomp.targets.base import Target
-from sparsecomp.targets.native import detect, obstacle
+from sparsecomp.targets.native import check, detect, obstacle
 from sparsecomp.targets.riscv64 import RISCV64
 from sparsecomp.targets.x86_64 import X86_64_V3, X86_64_V4
 
@@ -22,9 +22,11 @@ def resolve(target: str | Target) -> Target:
         target: a name, or a target of the user's own, which is taken as it is.
 
     Raises:
-        TargetError: there is no target of that name; the message lists those there are.
+        TargetError: there is no target of that name (the message lists those there are), or one of the user's own
+            describes no device.
     """
     if isinstance(target, Target):
+        check(target)
         return target
     named = {known.name: known for known in available()}
     if not isinstance(target, str) or target not in named:

@@ -3,6 +3,7 @@
 import platform
 from functools import cache
 
+from sparsecomp.errors import TargetError
 from sparsecomp.targets.base import Target
 from sparsecomp.targets.host import Host, read_host
 
@@ -90,6 +91,29 @@ def describe(host: Host, triple: str, mcpu: str) -> Target:
         flops=2 * 2 * hertz * bits / 32,  # two units, and a fused multiply-add is two operations
         bytes_per_s=(l1, l2, l3, DRAM_BYTES_PER_S),
     )
+
+
+def check(target: Target) -> None:
+    """Refuse a target that describes no device.
+
+    Raises:
+        TargetError: LLVM does not know its CPU or triple, or a number of it is none of a device.
+    """
+    from tvm.target.codegen import llvm_is_valid_cpu
+
+    sizes = (target.cores, target.l1_bytes, target.l2_bytes, target.l3_bytes, target.flops, *target.bytes_per_s)
+    if target.vector_bits % 32 or not 32 <= target.vector_bits <= 2048 or target.vector_registers < 8:
+        raise TargetError(
+            f"target {target.name!r}: {target.vector_registers} vector registers of {target.vector_bits} bits; "
+            "at least 8 of a multiple of 32 bits, up to 2048, are needed"
+        )
+    if min(sizes) <= 0:
+        raise TargetError(f"target {target.name!r}: cores, cache sizes and speeds must be positive, got {sizes}")
+    if not llvm_is_valid_cpu(target.mcpu, target.triple):
+        raise TargetError(
+            f"target {target.name!r}: LLVM has no CPU {target.mcpu!r} for {target.triple!r}; "
+            "`llc -mtriple=TRIPLE -mcpu=help` lists those there are"
+        )
 
 
 def obstacle(target: Target) -> str | None:

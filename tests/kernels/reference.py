@@ -1,5 +1,6 @@
 """Run a kernel of the row-panel family on poisoned output, and compute the same in float64."""
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -22,8 +23,7 @@ AVX512 = Target(
 
 def host() -> Target:
     """The widest of the two targets that this machine can run."""
-    with open("/proc/cpuinfo") as file:
-        return AVX512 if "avx512f" in file.read() else AVX2
+    return AVX512 if "avx512f" in Path("/proc/cpuinfo").read_text() else AVX2
 
 
 def operands(problem: Problem, density: float, seed: int, size: int | None = None) -> tuple[Array, dict[str, Array]]:

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import pytest
 import tvm
 from tvm.script import tirx as T
@@ -31,6 +33,22 @@ def test_names_are_unique_and_native_comes_first():
 def test_a_target_of_the_users_own_is_taken_as_it_is():
     mine = Target("mine", "", "x86_64-unknown-linux-gnu", "znver3")
     assert resolve(mine) is mine
+
+
+@pytest.mark.parametrize(
+    ("change", "word"),
+    [
+        ({"mcpu": "nonsense"}, "nonsense"),
+        ({"triple": "abacus-unknown-linux-gnu"}, "abacus"),
+        ({"vector_bits": 16}, "16 bits"),
+        ({"vector_registers": 2}, "2 vector registers"),
+        ({"cores": 0}, "positive"),
+        ({"bytes_per_s": (1.0, 1.0, 0.0, 1.0)}, "positive"),
+    ],
+)
+def test_a_target_that_describes_no_device_is_refused(change, word):
+    with pytest.raises(TargetError, match=word):
+        resolve(replace(resolve("x86-64-v3"), **change))
 
 
 @pytest.mark.parametrize("wrong", ["x86", "", "Native", None, 3])

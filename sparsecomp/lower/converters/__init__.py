@@ -10,7 +10,7 @@ from typing import Any
 from torch import fx
 
 from sparsecomp.lower.context import Context
-from sparsecomp.lower.converters import attention, create, fused, packed, view
+from sparsecomp.lower.converters import attention, create, fused, gather, norm, packed, pointwise, view, window
 
 Converter = Callable[[fx.Node, Context], Any]
 
@@ -18,6 +18,10 @@ CONVERTERS: dict[Any, Converter] = {
     **attention.CONVERTERS,
     **create.CONVERTERS,
     **fused.CONVERTERS,
+    **gather.CONVERTERS,
+    **norm.CONVERTERS,
     **packed.CONVERTERS,
+    **pointwise.CONVERTERS,
     **view.CONVERTERS,
+    **window.CONVERTERS,
 }

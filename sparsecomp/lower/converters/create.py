@@ -36,7 +36,10 @@ def _arange(node: fx.Node, context: Context) -> Any:
     def element(i: Any) -> Any:
         return tirx.Cast(dtype, first) + tirx.Cast(dtype, i) * tirx.IntImm(dtype, step)
 
-    return context.tensor(lambda: te.compute(context.symbols.dims(out.shape), element, name="arange"))
+    def arange() -> te.Tensor:
+        return te.compute(context.symbols.dims(out.shape), element, name="arange")
+
+    return context.tensor(arange)
 
 
 CONVERTERS: dict[Any, Any] = {

@@ -8,46 +8,51 @@ from torch import fx
 from tvm import relax
 
 from sparsecomp.lower.context import Context
+from sparsecomp.program import arguments
 
 _GELU_CUBE = 0.044715
 
 
 def _linear(node: fx.Node, context: Context) -> Any:
-    x, weight, bias, residual, *tail = node.args
-    transposed = context.emit(relax.op.permute_dims(context.value(weight)))
-    result = context.emit(relax.op.matmul(context.value(x), transposed))
-    if bias is not None:
-        result = context.emit(relax.op.add(result, context.value(bias)))
-    return _finish(result, residual, tail, context)
+    given = arguments(node)
+    transposed = context.emit(relax.op.permute_dims(context.value(given["weight"])))
+    result = context.emit(relax.op.matmul(context.value(given["x"]), transposed))
+    if given["bias"] is not None:
+        result = context.emit(relax.op.add(result, context.value(given["bias"])))
+    return finish(result, node, context)
 
 
-def _conv(node: fx.Node, context: Context) -> Any:
-    x, weight, bias, residual, stride, padding, dilation, groups, *tail = node.args
-    rank = len(stride)  # type: ignore[arg-type]
+def convert_conv(node: fx.Node, context: Context) -> Any:
+    """``sparsecomp.conv`` as TVM's convolution and what follows it."""
+    given = arguments(node)
+    rank = len(given["stride"])
     op, layouts = (relax.op.nn.conv1d, ("NCW", "OIW")) if rank == 1 else (relax.op.nn.conv2d, ("NCHW", "OIHW"))
     call = op(
-        context.value(x),
-        context.value(weight),
-        strides=stride,
-        padding=[*padding, *padding],  # type: ignore[misc]
-        dilation=dilation,
-        groups=groups,
+        context.value(given["x"]),
+        context.value(given["weight"]),
+        strides=given["stride"],
+        padding=[*given["padding"], *given["padding"]],
+        dilation=given["dilation"],
+        groups=given["groups"],
         data_layout=layouts[0],
         kernel_layout=layouts[1],
     )
     result = context.emit(call)
-    if bias is not None:
-        shape = relax.ShapeExpr([1, bias.meta["val"].shape[0], *[1] * rank])  # type: ignore[union-attr]
-        result = context.emit(relax.op.add(result, relax.op.reshape(context.value(bias), shape)))
-    return _finish(result, residual, tail, context)
+    if given["bias"] is not None:
+        shape = relax.ShapeExpr([1, given["bias"].meta["val"].shape[0], *[1] * rank])
+        result = context.emit(relax.op.add(result, relax.op.reshape(context.value(given["bias"]), shape)))
+    return finish(result, node, context)
 
 
-def _finish(value: Any, residual: Any, tail: list[Any], context: Context) -> Any:
-    name, low, high, residual_last = tail
-    if residual is not None and not residual_last:
+def finish(value: Any, node: fx.Node, context: Context) -> Any:
+    """The residual and the activation of ``sparsecomp.linear`` or ``sparsecomp.conv``."""
+    given = arguments(node)
+    residual, last = given["residual"], given["residual_last"]
+    if residual is not None and not last:
         value = context.emit(relax.op.add(value, context.value(residual)))
-    value = context.emit(_activation(value, name, low, high)) if name else value
-    if residual is not None and residual_last:
+    if given["activation"]:
+        value = context.emit(_activation(value, given["activation"], given["low"], given["high"]))
+    if residual is not None and last:
         value = context.emit(relax.op.add(value, context.value(residual)))
     return value
 
@@ -85,5 +90,4 @@ def _composed(x: Any, name: str) -> Any:
 
 CONVERTERS: dict[Any, Any] = {
     torch.ops.sparsecomp.linear.default: _linear,
-    torch.ops.sparsecomp.conv.default: _conv,
 }

@@ -7,6 +7,7 @@ from torch import fx
 from tvm import relax, te, tirx
 
 from sparsecomp.lower.context import Context
+from sparsecomp.program import arguments
 
 aten = torch.ops.aten
 
@@ -25,10 +26,22 @@ def _slice(node: fx.Node, context: Context) -> Any:
     dim, start, step = _slice_range(node, context, 1)
     shape = context.symbols.dims(node.meta["val"].shape)
 
-    def build(x: te.Tensor) -> te.Tensor:
+    def slice_(x: te.Tensor) -> te.Tensor:
         return te.compute(shape, lambda *i: x(*i[:dim], i[dim] * step + start, *i[dim + 1 :]), name="slice")
 
-    return context.tensor(build, node.args[0])
+    return context.tensor(slice_, node.args[0])
+
+
+def _select(node: fx.Node, context: Context) -> Any:
+    given, out = arguments(node), node.meta["val"]
+    source = given["self"].meta["val"]
+    dim, sizes = given["dim"] % source.dim(), context.symbols.dims(source.shape)
+    index, shape = _from_end(context.value(given["index"]), sizes[dim]), context.symbols.dims(out.shape)
+
+    def select(x: te.Tensor) -> te.Tensor:
+        return te.compute(shape, lambda *i: x(*i[:dim], index, *i[dim:]), name="select")
+
+    return context.tensor(select, given["self"])
 
 
 def _slice_scatter(node: fx.Node, context: Context) -> Any:
@@ -39,7 +52,7 @@ def _slice_scatter(node: fx.Node, context: Context) -> Any:
     assert isinstance(source_value, fx.Node)
     count = context.symbols.dim(source_value.meta["val"].shape[dim])
 
-    def build(x: te.Tensor, source: te.Tensor) -> te.Tensor:
+    def slice_scatter(x: te.Tensor, source: te.Tensor) -> te.Tensor:
         def element(*i: Any) -> Any:
             offset = i[dim] - start
             index = tirx.floordiv(offset, step)
@@ -48,7 +61,7 @@ def _slice_scatter(node: fx.Node, context: Context) -> Any:
 
         return te.compute(shape, element, name="slice_scatter")
 
-    return context.tensor(build, node.args[0], source_value)
+    return context.tensor(slice_scatter, node.args[0], source_value)
 
 
 def _select_scatter(node: fx.Node, context: Context) -> Any:
@@ -58,13 +71,13 @@ def _select_scatter(node: fx.Node, context: Context) -> Any:
     shape = context.symbols.dims(out.shape)
     place = _from_end(context.value(index), shape[dim])
 
-    def build(x: te.Tensor, source: te.Tensor) -> te.Tensor:
+    def select_scatter(x: te.Tensor, source: te.Tensor) -> te.Tensor:
         def element(*i: Any) -> Any:
             return tirx.if_then_else(i[dim] == place, source(*i[:dim], *i[dim + 1 :]), x(*i))
 
         return te.compute(shape, element, name="select_scatter")
 
-    return context.tensor(build, node.args[0], node.args[1])
+    return context.tensor(select_scatter, node.args[0], node.args[1])
 
 
 def _fill(node: fx.Node, context: Context) -> Any:
@@ -100,6 +113,7 @@ def _from_end(index: Any, size: Any) -> Any:
 CONVERTERS: dict[Any, Any] = {
     aten.reshape.default: _reshape,
     aten.expand.default: _expand,
+    aten.select.int: _select,
     aten.slice.Tensor: _slice,
     aten.slice_scatter.default: _slice_scatter,
     aten.select_scatter.default: _select_scatter,

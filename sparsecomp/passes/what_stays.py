@@ -1,0 +1,81 @@
+"""Slices that nobody needs and that stay all the same, with the reason."""
+
+from collections import Counter
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from sparsecomp.program import Program
+from sparsecomp.rules.coupling import AxisKey, Coupling
+from sparsecomp.rules.propagate import Reads, applications, constants, readers
+from sparsecomp.rules.table import FactTable
+
+
+@dataclass(frozen=True)
+class Staying:
+    """A group of axes that are tied together, in which idle slices could not be removed.
+
+    Attributes:
+        tensor: name of the tensor of the group with the most such slices, and
+        axis: its axis in the group.
+        slices: how many slices that axis has.
+        idle: how many of them are constant or read by nobody, and stay.
+        members: names of all tensors of the group.
+        reasons: for each reason how many of these slices stay because of it, the most frequent first.
+    """
+
+    tensor: str
+    axis: int
+    slices: int
+    idle: int
+    members: tuple[str, ...]
+    reasons: tuple[tuple[str, int], ...]
+
+
+def what_stays(program: Program) -> tuple[Staying, ...]:
+    """For each group of tied axes with idle slices that `RemoveDeadSlices` cannot remove: what stays, and why.
+
+    Inputs of the program, its parameters and axes of size one are left out; only what is computed is looked at.
+    """
+    calls = applications(program.module)
+    table = constants(program.module, calls)
+    reads = readers(program.module, calls, table)
+    coupling = Coupling(program.module, calls, table)
+    found = [_of_group(group, coupling, table, reads) for group in coupling.groups()]
+    return tuple(sorted((each for each in found if each is not None), key=lambda each: each.tensor))
+
+
+def _of_group(group: list[AxisKey], coupling: Coupling, table: FactTable, reads: Reads) -> Staying | None:
+    computed = [(value, axis) for value, axis in group if value.node.op == "call_function" and value.size(axis) != 1]
+    idle = {key: _idle(key, coupling, table, reads) for key in computed}
+    if not any(bool(mask.any()) for mask in idle.values()):
+        return None
+    value, axis = max(idle, key=lambda key: int(idle[key].sum()))
+    where = idle[value, axis].nonzero().flatten().tolist()
+    reasons = Counter(_reason((value, axis), index, coupling) for index in where)
+    return Staying(
+        tensor=value.node.name,
+        axis=axis,
+        slices=int(value.shape[axis]),
+        idle=len(where),
+        members=tuple(sorted({each.node.name for each, _ in group})),
+        reasons=tuple(reasons.most_common()),
+    )
+
+
+def _idle(key: AxisKey, coupling: Coupling, table: FactTable, reads: Reads) -> Tensor:
+    """Slices that stay although they are known, or although nothing reads them."""
+    value, axis = key
+    known = table.axis(value, axis)
+    needless = ~reads[key] if known is None else ~reads[key] | known.constant
+    kept = coupling.kept(value, axis)
+    return needless & kept if kept is not None else torch.zeros_like(needless)
+
+
+def _reason(key: AxisKey, index: int, coupling: Coupling) -> str:
+    cause = coupling.cause(*key, index)
+    assert cause is not None, "a slice that stays has a cause"
+    application = coupling.calls.get(cause.node)
+    touched = {*application.call.inputs, *application.call.outputs} if application is not None else {key[0]}
+    return str(cause) if key[0] in touched else f"coupled with a live slice: {cause}"

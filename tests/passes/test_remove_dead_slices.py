@@ -1,0 +1,130 @@
+"""Removal: what a network computes stays, what is dead goes."""
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from benchmarks.removal import remove
+from benchmarks.structured import GROUPS
+from sparsecomp.capture import capture
+from sparsecomp.passes.remove_dead_slices import RemoveDeadSlices
+from sparsecomp.program import relative_error
+from tests.passes.random_networks import random_network
+from tests.passes.removal_helpers import EXACT, Chain, aten, kill, removed, shapes
+
+
+def test_dead_neurons_go_and_their_constants_move_into_the_bias() -> None:
+    model = Chain(nn.Linear(6, 8), nn.Linear(8, 3), act=torch.sigmoid)
+    kill(model.layers[0], [1, 4, 5], bias=0.7)
+    assert shapes(removed(model, torch.randn(4, 6)), aten.linear.default) == [(5, 6), (3, 5)]
+
+
+def test_a_bias_is_made_where_there_was_none() -> None:
+    model = Chain(nn.Linear(6, 8), nn.Linear(8, 3, bias=False), act=torch.sigmoid)
+    kill(model.layers[0], [1, 4, 5])
+    program = removed(model, torch.randn(4, 6))
+    assert [len(node.args) for node in program.calls(aten.linear.default)] == [3, 3]
+
+
+@pytest.mark.parametrize("padding", [0, 1])
+@pytest.mark.parametrize("dynamic", [False, True])
+def test_a_constant_channel_that_meets_zero_padding_leaves_a_border_map(padding: int, dynamic: bool) -> None:
+    model = Chain(nn.Conv2d(3, 6, 3, padding=1), nn.Conv2d(6, 4, 3, padding=padding, stride=2))
+    kill(model.layers[0], [0, 2], bias=0.9)
+    program = removed(model, torch.randn(2, 3, 8, 8), dynamic=dynamic)
+    assert shapes(program, aten.conv2d.default) == [(4, 3, 3, 3), (4, 4, 3, 3)]
+    assert len(list(program.calls(aten.add.Tensor))) == padding
+
+
+def test_a_constant_channel_under_padding_of_unknown_size_stays() -> None:
+    model = Chain(nn.Conv2d(3, 6, 3, padding=1), nn.Conv2d(6, 4, 3, padding=1), nn.Conv2d(4, 2, 1)).eval()
+    kill(model.layers[0], [0, 2], bias=0.9)
+    size = torch.export.Dim("size", min=4, max=64)
+    program = capture(model, (torch.randn(1, 3, 8, 8),), dynamic_shapes=({2: size, 3: size},))
+    RemoveDeadSlices().apply(program)
+    assert shapes(program, aten.conv2d.default)[0] == (5, 3, 3, 3), "two equal constants become one"
+    x = torch.randn(1, 3, 12, 12)
+    assert relative_error(program(x), model(x)) < EXACT
+
+
+def test_equal_filters_are_computed_once() -> None:
+    model = Chain(nn.Conv2d(3, 6, 3), nn.Conv2d(6, 4, 3))
+    model.layers[0].weight.data[3:5] = model.layers[0].weight.data[1]
+    model.layers[0].bias.data[3:5] = model.layers[0].bias.data[1]
+    program = removed(model, torch.randn(2, 3, 8, 8))
+    assert shapes(program, aten.conv2d.default) == [(4, 3, 3, 3), (4, 4, 3, 3)]
+
+
+def test_heads_go_and_head_counts_are_rewritten() -> None:
+    class Attention(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.q, self.k, self.v, self.o = (nn.Linear(12, 12) for _ in range(4))
+
+        def forward(self, x: Tensor) -> Tensor:
+            b, s, _ = x.shape
+            q, k, v = (layer(x).view(b, s, 4, 3).transpose(1, 2) for layer in (self.q, self.k, self.v))
+            scores = torch.softmax(q @ k.transpose(2, 3) / 3**0.5, -1)
+            return self.o((scores @ v).transpose(1, 2).reshape(b, s, 12))
+
+    model = Attention()
+    kill(model.v, [3, 4, 5, 9, 10, 11])
+    program = removed(model, torch.randn(2, 5, 12), dynamic=True)
+    assert shapes(program, aten.linear.default) == [(6, 12), (6, 12), (6, 12), (12, 6)]
+
+
+def test_grouped_convolution_loses_groups() -> None:
+    model = Chain(nn.Conv2d(3, 8, 1), nn.Conv2d(8, 16, 3, groups=4), nn.Conv2d(16, 2, 1))
+    kill(model.layers[0], [2, 3])
+    kill(model.layers[1], [4, 5, 6, 7])
+    program = removed(model, torch.randn(2, 3, 6, 6))
+    assert shapes(program, aten.conv2d.default) == [(6, 3, 1, 1), (12, 2, 3, 3), (2, 12, 1, 1)]
+
+
+def test_channels_that_are_shuffled_and_split_go() -> None:
+    class Split(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.enter, self.step, self.leave = nn.Conv2d(3, 8, 1), nn.Conv2d(4, 4, 3, padding=1), nn.Conv2d(12, 2, 1)
+
+        def forward(self, x: Tensor) -> Tensor:
+            one, other = self.enter(x).chunk(2, 1)
+            return self.leave(torch.cat((one, other, self.step(other)), 1))
+
+    model = Split()
+    kill(model.enter, [0, 1, 2, 3, 5])
+    kill(model.step, [1, 2])
+    program = removed(model, torch.randn(2, 3, 6, 6))
+    assert shapes(program, aten.conv2d.default) == [(3, 3, 1, 1), (2, 3, 3, 3), (2, 5, 1, 1)]
+    assert [len(node.args[0]) for node in program.calls(aten.cat.default)] == [2]
+
+
+def test_infinite_weights_are_left_alone() -> None:
+    model = Chain(nn.Linear(6, 8), nn.Linear(8, 3))
+    kill(model.layers[0], [1])
+    model.layers[1].weight.data[0, 1] = float("inf")
+    program = capture(model.eval(), (torch.randn(4, 6),))
+    expected = program(*program.args)
+    RemoveDeadSlices().apply(program)
+    torch.testing.assert_close(program(*program.args), expected, equal_nan=True)
+    assert expected.isnan().any()
+
+
+@pytest.mark.parametrize("name", GROUPS)
+def test_whatever_can_go_goes_from_real_networks(name: str) -> None:
+    found = remove(name, share=0.5, full=False)
+    assert found.zero > 0
+    assert found.removed >= 0.99 * found.zero
+    assert found.error < EXACT
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_random_networks_compute_the_same(seed: int) -> None:
+    torch.manual_seed(seed)
+    removed(random_network(seed), torch.randn(2, 3, 6, 6), fold=seed % 2 == 0, dynamic=seed % 3 == 0)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(40, 400))
+def test_many_random_networks_compute_the_same(seed: int) -> None:
+    test_random_networks_compute_the_same(seed)

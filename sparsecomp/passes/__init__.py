@@ -3,6 +3,7 @@
 from sparsecomp.passes.canonicalize import Canonicalize
 from sparsecomp.passes.driver import Pass, run
 from sparsecomp.passes.eliminate_dead import EliminateDead
+from sparsecomp.passes.expand_recurrent import ExpandRecurrent
 from sparsecomp.passes.fold_batch_norm import FoldBatchNorm
 from sparsecomp.passes.fold_constants import FoldConstants
 from sparsecomp.passes.fold_scale import FoldScale
@@ -10,6 +11,7 @@ from sparsecomp.passes.fuse_epilogues import FuseEpilogues
 
 PIPELINE: tuple[Pass, ...] = (
     Canonicalize(),
+    ExpandRecurrent(),
     FoldConstants(),
     FoldBatchNorm(),
     FoldScale(),
@@ -21,6 +23,7 @@ __all__ = [
     "PIPELINE",
     "Canonicalize",
     "EliminateDead",
+    "ExpandRecurrent",
     "FoldBatchNorm",
     "FoldConstants",
     "FoldScale",

@@ -23,7 +23,7 @@ Array = npt.NDArray[np.generic]
 GATES = {"lstm": 4, "gru": 3}
 STATES = {"lstm": 2, "gru": 1}
 # Multiplications of vectors below which waking other threads costs more than they save.
-MIN_WORK = 1 << 16
+MIN_WORK = 1 << 18
 
 
 @dataclass(frozen=True)

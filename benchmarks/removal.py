@@ -23,7 +23,12 @@ from sparsecomp.program import Program, relative_error
 aten = torch.ops.aten
 SHARES = (0.3, 0.5, 0.7)
 _BEFORE = (Canonicalize(), FoldConstants(), FoldBatchNorm(), EliminateDead())
-_CHANNEL_AXIS = {aten.linear.default: 0, aten.conv2d.default: 0, aten.conv1d.default: 0, aten.conv_transpose2d.input: 1}
+_CHANNEL_AXIS: dict[object, int] = {
+    aten.linear.default: 0,
+    aten.conv2d.default: 0,
+    aten.conv1d.default: 0,
+    aten.conv_transpose2d.input: 1,
+}
 
 
 @dataclass(frozen=True)

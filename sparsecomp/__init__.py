@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from sparsecomp.api import compile, targets
     from sparsecomp.artifact import load
     from sparsecomp.runtime import Compiled
+    from sparsecomp.simplification import simplify
     from sparsecomp.targets import Target
 
 __version__ = "0.1.0"
@@ -44,6 +45,7 @@ __all__ = [
     "VerificationError",
     "compile",
     "load",
+    "simplify",
     "targets",
 ]
 
@@ -52,6 +54,7 @@ _HOME = {
     "Target": "targets.base",
     "compile": "api",
     "load": "artifact",
+    "simplify": "simplification",
     "targets": "api",
 }
 

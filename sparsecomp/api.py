@@ -7,6 +7,7 @@ from typing import Any
 from torch import nn
 from torch.export import ExportedProgram
 
+from sparsecomp.capture import check_model
 from sparsecomp.compilation import Compilation
 from sparsecomp.runtime import Compiled
 from sparsecomp.targets import Target, available, resolve
@@ -45,6 +46,7 @@ def compile(
         UnsupportedOperatorError: operators without a lowering, all of them.
         VerificationError: the result differs by more than 1e-4 (relative) from the model.
     """
+    check_model(model)
     work = Compilation(model, resolve(target), dynamic_shapes, verify, dump, progress)
     compiled = Compiled(work.run, work.reference, work.assemble)
     if args is not None or kwargs is not None or isinstance(model, ExportedProgram):

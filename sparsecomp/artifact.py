@@ -35,21 +35,24 @@ def save(library: "Library", path: str | Path) -> None:
         ArtifactError: no C compiler, or the file cannot be written.
     """
     path = Path(path)
-    if not path.parent.is_dir():
-        raise ArtifactError(f"save: there is no directory {path.parent}; create it first")
-    if path.is_dir():
-        raise ArtifactError(f"save: {path} is a directory; name a file in it")
-    with tempfile.TemporaryDirectory() as scratch:
-        shared = _link(library, Path(scratch) / _LIBRARY)
-        _write_whole(path, library, shared)
+    try:
+        if not path.parent.is_dir():
+            raise ArtifactError(f"save: there is no directory {path.parent}; create it first")
+        if path.is_dir():
+            raise ArtifactError(f"save: {path} is a directory; name a file in it")
+        with tempfile.TemporaryDirectory() as scratch:
+            _write_whole(path, library, _link(library, Path(scratch) / _LIBRARY))
+    except OSError as error:
+        raise ArtifactError(f"save: {path} could not be written: {error}; nothing was left there") from error
 
 
 def _link(library: "Library", path: Path) -> Path:
     from tvm.support import cc
 
+    if library.code:
+        path.write_bytes(library.code)
+        return path
     target = library.target
-    if library.executable is None:
-        raise ArtifactError("save: this program was loaded from a file; copy that file instead")
     compiler = os.environ.get("CXX") or cc.get_cc() if _is_here(target) else f"{target.arch}-linux-gnu-g++"
     try:
         library.executable.export_library(str(path), fcompile=cc.cross_compiler(compiler or "c++"))
@@ -91,8 +94,6 @@ def _write_whole(path: Path, library: "Library", shared: Path) -> None:
             os.fsync(file.fileno())
         Path(draft).chmod(0o666 & ~_umask())
         Path(draft).replace(path)
-    except OSError as error:
-        raise ArtifactError(f"save: {path} could not be written: {error}; nothing was left there") from error
     finally:
         Path(draft).unlink(missing_ok=True)
 
@@ -134,7 +135,13 @@ def load(path: str | Path) -> "Compiled":
                 library = _read(archive, path)
         except FileNotFoundError:
             raise ArtifactError(f"load: there is no file {path}") from None
-        except (OSError, zipfile.BadZipFile, KeyError, ValueError, EOFError) as error:
+        except (IsADirectoryError, PermissionError) as error:
+            raise ArtifactError(f"load: {path} cannot be read: {error.strerror}; name a file that can") from None
+        except ArtifactError:
+            raise
+        except (
+            Exception
+        ) as error:  # whatever is in the file: zip, JSON, weights and machine code all have errors of theirs
             raise ArtifactError(
                 f"load: {path} is damaged or no sparsecomp program ({error}); save it again with Compiled.save"
             ) from error
@@ -169,14 +176,16 @@ def _read(archive: zipfile.ZipFile, path: Path) -> "Library":
     described = manifest["target"]
     target = Target(**{**described, "mattr": tuple(described["mattr"]), "bytes_per_s": tuple(described["bytes_per_s"])})
     _check_machine(target, path)
+    code = archive.read(_LIBRARY)
     return Library(
         executable=None,
-        module=_load_code(archive.read(_LIBRARY)),
+        module=_load_code(code),
         weights=_from_arrays(safetensors.numpy.load(archive.read(_WEIGHTS)), manifest["weights"]),
         signature=Signature.from_dict(manifest["signature"]),
         copied=tuple(manifest["copied"]),
         target=target,
         report=Report.from_dict(manifest["report"]),
+        code=code,
     )
 
 

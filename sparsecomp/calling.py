@@ -2,6 +2,7 @@
 
 import inspect
 import math
+import operator
 from collections.abc import Sequence
 from typing import Any
 
@@ -51,6 +52,10 @@ def _parameters(model: object, args: Sequence[Any], placeholders: Sequence[fx.No
 
 def _input(node: fx.Node) -> Input:
     value = node.meta["val"]
+    if isinstance(value, torch.SymInt | torch.SymFloat | torch.SymBool):
+        raise CaptureError(
+            f"capture: input {node.name} is a number that varies; pass it as a tensor, or leave it fixed"
+        )
     if not isinstance(value, torch.Tensor):
         return Input(node.name, value=value)
     return Input(node.name, str(value.dtype).removeprefix("torch."), tuple(_dim(size) for size in value.shape))
@@ -89,15 +94,24 @@ def _range(limits: Any) -> tuple[int, int | None]:
 
 
 def shared_outputs(program: Program) -> tuple[int, ...]:
-    """The results that are an input or a weight: handing them out would share their memory."""
+    """The results that are, or may be a view of, an input or a weight: handing them out would share their memory."""
     nodes = [value for value in program.outputs() if isinstance(value, fx.Node)]
     return tuple(index for index, node in enumerate(nodes) if _root(node).op != "call_function")
 
 
 def _root(node: fx.Node) -> fx.Node:
-    """The node whose memory a chain of reshapes shows."""
-    while node.target is torch.ops.aten.reshape.default:
+    """The node whose memory a chain of views shows."""
+    while _is_view(node):
         source = node.args[0]
         assert isinstance(source, fx.Node)
         node = source
     return node
+
+
+def _is_view(node: fx.Node) -> bool:
+    """Whether torch declares that the result may share the memory of the first argument, as a reshape does."""
+    if node.target is operator.getitem:
+        return True
+    if not isinstance(node.target, torch._ops.OpOverload) or not node.target._schema.arguments:
+        return False
+    return node.target._schema.arguments[0].alias_info is not None and isinstance(node.args[0], fx.Node)

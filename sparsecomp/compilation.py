@@ -16,7 +16,7 @@ from sparsecomp.calling import shared_outputs, signature_of
 from sparsecomp.capture import capture
 from sparsecomp.dump import Dump
 from sparsecomp.engine import Engine
-from sparsecomp.errors import CaptureError, VerificationError
+from sparsecomp.errors import CaptureError, LoweringError, SparsecompError, VerificationError
 from sparsecomp.lower import Decision, build, decide, lower, pack_weights, rules_used, to_relax
 from sparsecomp.passes import PIPELINE, run
 from sparsecomp.program import Program, relative_error
@@ -64,11 +64,10 @@ class Compilation:
         assert self.captured is not None
         return pytree.tree_unflatten(leaves, self.captured.output_spec())
 
-    def run(self, args: Any, kwargs: Mapping[str, Any] | None) -> Library:
+    def run(self, args: Any, kwargs: dict[str, Any] | None) -> Library:
         """All stages in order; see `sparsecomp.compile` for the arguments and errors."""
         dump = Dump(self.dump)
         with self._stage("capture"):
-            kwargs = None if kwargs is None else dict(kwargs)
             program = capture(self.model, args, kwargs, self.dynamic_shapes)
             self.captured = program.copy()
             self._check_capture(program)
@@ -130,11 +129,18 @@ class Compilation:
         if self.progress is not None:
             self.progress(name)
         start = time.perf_counter()
-        yield
+        try:
+            yield
+        except SparsecompError:
+            raise
+        except Exception as error:  # TVM raises many types
+            raise LoweringError(
+                f"{name}: {error}; this is a bug or a limit of sparsecomp, please report it with dump=DIR"
+            ) from error
         self.seconds[name] = time.perf_counter() - start
 
     def _check_capture(self, program: Program) -> None:
-        if not self.verify or isinstance(self.model, ExportedProgram):
+        if not self.verify:
             return
         error = relative_error(
             program(*program.args, **program.kwargs), self.reference(*program.args, **program.kwargs)

@@ -11,6 +11,7 @@ import tvm
 import tvm_ffi
 from tvm import relax
 
+from sparsecomp.errors import InputError
 from sparsecomp.signature import Signature
 from sparsecomp.targets import detect
 
@@ -62,8 +63,21 @@ def to_tvm(tensor: Any) -> Any:
     try:
         return tvm_ffi.from_dlpack(tensor, require_alignment=ALIGNMENT, require_contiguous=True)
     except (RuntimeError, BufferError, ValueError):
-        array = tensor.detach().cpu().numpy() if hasattr(tensor, "detach") else np.asarray(tensor)
-        return tvm.runtime.tensor(np.ascontiguousarray(array).reshape(array.shape))
+        return tvm_ffi.from_dlpack(_aligned_copy(tensor))
+
+
+def _aligned_copy(tensor: Any) -> Any:
+    torch = sys.modules.get("torch")
+    try:
+        if torch is not None and isinstance(tensor, torch.Tensor):
+            return torch.empty(tensor.shape, dtype=tensor.dtype).copy_(tensor)
+        copy = tvm.runtime.empty(tensor.shape, str(tensor.dtype))
+        copy.copyfrom(np.array(tensor, order="C"))
+    except (RuntimeError, TypeError, ValueError) as error:
+        raise InputError(
+            f"call: {type(tensor).__name__} cannot be read ({error}); pass a dense tensor or array"
+        ) from error
+    return copy
 
 
 def _from_tvm(inputs: Sequence[Any]) -> Any:

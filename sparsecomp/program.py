@@ -1,5 +1,6 @@
 """The program: a torch.fx graph of aten operators that can be called at every stage, with its example inputs."""
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
@@ -238,7 +239,8 @@ def relative_error(outputs: Any, reference: Any) -> float:
     left, right = pytree.tree_leaves(outputs), pytree.tree_leaves(reference)
     if len(left) != len(right):
         raise SparsecompError(f"compared {len(left)} outputs with {len(right)}")
-    return max((_relative_error(a, b) for a, b in zip(left, right, strict=True)), default=0.0)
+    errors = [_relative_error(a, b) for a, b in zip(left, right, strict=True)]
+    return float("inf") if any(math.isnan(error) for error in errors) else max(errors, default=0.0)  # max() skips NaN
 
 
 def _relative_error(y: Any, ref: Any) -> float:
@@ -249,7 +251,9 @@ def _relative_error(y: Any, ref: Any) -> float:
     if not ref.dtype.is_floating_point:
         return 0.0 if torch.equal(y, ref) else float("inf")
     finite = torch.isfinite(ref)
-    if not torch.equal(y[~finite], ref[~finite]) and not torch.equal(y[~finite].isnan(), ref[~finite].isnan()):
+    if not torch.equal(
+        y[~finite].nan_to_num(0.5, torch.inf, -torch.inf), ref[~finite].nan_to_num(0.5, torch.inf, -torch.inf)
+    ):
         return float("inf")
     y, ref = y[finite].double(), ref[finite].double()
     difference, scale = float(torch.linalg.vector_norm(y - ref)), float(torch.linalg.vector_norm(ref))

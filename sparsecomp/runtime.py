@@ -4,12 +4,13 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from threading import RLock
 from typing import Any
 
 import numpy as np
 
 from sparsecomp.engine import Engine
-from sparsecomp.errors import SparsecompError, VerificationError
+from sparsecomp.errors import SparsecompError, TargetError, VerificationError
 from sparsecomp.report import Report
 from sparsecomp.signature import Signature
 from sparsecomp.targets import Target, obstacle
@@ -69,6 +70,7 @@ class Library:
         copied: results that share memory with an input or a weight.
         target: the device that it is for.
         report: what the compile did.
+        code: the linked shared library of a program that was loaded; empty for one that was compiled here.
     """
 
     executable: Any
@@ -78,6 +80,7 @@ class Library:
     copied: tuple[int, ...]
     target: Target
     report: Report
+    code: bytes = b""
 
 
 class Compiled:
@@ -103,31 +106,39 @@ class Compiled:
         self.assemble = assemble
         self._library: Library | None = None
         self._engine: Engine | None = None
+        self._lock = RLock()  # the first use compiles: once, whatever the number of threads
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Run the program; inputs and outputs as the model has them.
 
         Raises:
             InputError: the inputs are not what the program was compiled for.
+            TargetError: it was compiled for another machine.
         """
         engine = self._engine or self._start(args, kwargs)
         results = engine(args, kwargs)
         signature = engine.signature
         return signature.rebuild(results) if self.assemble is None else self.assemble(signature.leaves(results))
 
-    def _start(self, args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None) -> Engine:
-        library = self.prepare(args, kwargs)
-        reason = obstacle(library.target)
-        if reason is not None:
-            raise SparsecompError(f"this program cannot run here: {reason}; save() it and load it on such a machine")
-        self._engine = Engine(library.module, list(library.weights.values()), library.signature, library.copied)
-        return self._engine
+    def _start(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Engine:
+        with self._lock:
+            library = self.prepare(args, kwargs)
+            reason = obstacle(library.target)
+            if reason is not None:
+                raise TargetError(
+                    f"call: this program cannot run here: {reason}; save() it and load it on such a machine"
+                )
+            if self._engine is None:
+                weights = list(library.weights.values())
+                self._engine = Engine(library.module, weights, library.signature, library.copied)
+            return self._engine
 
-    def prepare(self, args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None) -> Library:
+    def prepare(self, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None) -> Library:
         """Compile now, if that has not happened, and return the library."""
-        if self._library is None:
-            self._library = self._make(args, dict(kwargs or {}))
-        return self._library
+        with self._lock:
+            if self._library is None:
+                self._library = self._make(args, kwargs or {})
+            return self._library
 
     @property
     def signature(self) -> Signature:

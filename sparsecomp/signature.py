@@ -135,7 +135,7 @@ class Signature:
 def _check(leaf: Any, expected: Input) -> None:
     """Type, rank and fixed sizes of one input."""
     if not expected.dtype:
-        if leaf is not expected.value and leaf != expected.value:
+        if hasattr(leaf, "shape") or leaf != expected.value:
             raise InputError(
                 f"call: input {expected.name} was fixed to {expected.value!r} when the model was captured, "
                 f"got {leaf!r}; compile again for another value"
@@ -146,6 +146,8 @@ def _check(leaf: Any, expected: Input) -> None:
         raise InputError(
             f"call: input {expected.name} must be a torch tensor or numpy array ({expected}), got {type(leaf).__name__}"
         )
+    if not getattr(leaf, "is_cpu", True):
+        raise InputError(f"call: input {expected.name} is on {leaf.device}, expected the cpu; use .cpu()")
     dtype = str(leaf.dtype).removeprefix("torch.")
     if dtype != expected.dtype:
         raise InputError(f"call: input {expected.name} has dtype {dtype}, expected {expected.dtype}; convert it first")

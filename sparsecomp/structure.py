@@ -9,7 +9,8 @@ from dataclasses import fields, is_dataclass
 from typing import Any
 
 Structure = Any
-"""``None`` for a leaf; else ``{"tuple": [...]}``, ``{"list": [...]}``, ``{"dict": {...}}``, ``{"record": {...}}``."""
+"""``None`` for a leaf; else ``{"tuple": [...]}``, ``{"list": [...]}``, ``{"dict": [[key, ...]]}``, ``{"record": [[name,
+...]]}``, or ``{"none": []}`` for a None, which holds no leaf (an optional field of a dataclass)."""
 
 
 class Record(dict[str, Any]):
@@ -22,7 +23,9 @@ class Record(dict[str, Any]):
 
 
 def describe(value: Any) -> Structure:
-    """The structure of a value; whatever is no container is a leaf."""
+    """The structure of a value; whatever is neither a container nor None is a leaf."""
+    if value is None:
+        return {"none": []}
     if isinstance(value, dict) and type(value) is dict:
         return {"dict": [[key, describe(item)] for key, item in value.items()]}
     if type(value) in (tuple, list):
@@ -62,16 +65,21 @@ def _leaves(value: Any, structure: Structure, path: str) -> Iterator[Any]:
 
 
 def _children(value: Any, kind: str, children: Sequence[Any], path: str) -> list[tuple[Any, Any, Structure]]:
+    if kind == "none":
+        if value is not None:
+            raise ValueError(f"{path or 'the inputs'}: expected None, got {_name(value)}")
+        return []
     if kind in ("tuple", "list"):
         if not isinstance(value, tuple | list) or len(value) != len(children):
             raise ValueError(f"{path or 'the inputs'}: expected a {kind} of {len(children)}, got {_name(value)}")
         return [(index, item, child) for index, (item, child) in enumerate(zip(value, children, strict=True))]
     keys = [key for key, _ in children]
+    items = value
     if kind == "record" and not isinstance(value, Mapping):
-        value = {key: getattr(value, key) for key in keys if hasattr(value, key)}
-    if not isinstance(value, Mapping) or set(value) != set(keys):
+        items = {key: getattr(value, key) for key in keys if hasattr(value, key)}
+    if not isinstance(items, Mapping) or set(items) != set(keys):
         raise ValueError(f"{path or 'the inputs'}: expected the keys {keys}, got {_name(value)}")
-    return [(key, value[key], child) for key, child in children]
+    return [(key, items[key], child) for key, child in children]
 
 
 def rebuild(leaves: Iterator[Any], structure: Structure) -> Any:
@@ -79,6 +87,8 @@ def rebuild(leaves: Iterator[Any], structure: Structure) -> Any:
     if structure is None:
         return next(leaves)
     ((kind, children),) = structure.items()
+    if kind == "none":
+        return None
     if kind in ("tuple", "list"):
         items = [rebuild(leaves, child) for child in children]
         return tuple(items) if kind == "tuple" else items

@@ -127,12 +127,12 @@ def _transpose_blocks(fours: list[Expr], lanes: int) -> list[Expr]:
     columns: dict[int, Expr] = {}
     for c in range(4):
         stack = fours[c::4]
-        for block, value in enumerate(_gather_blocks(stack, lanes)):
+        for block, value in enumerate(_gather_blocks(stack)):
             columns[4 * block + c] = value
     return [columns[i] for i in range(lanes)]
 
 
-def _gather_blocks(stack: list[Expr], lanes: int) -> list[Expr]:
+def _gather_blocks(stack: list[Expr]) -> list[Expr]:
     """Vector b of the result is made of block b of each vector of the stack."""
     if len(stack) == 1:
         return stack

@@ -22,13 +22,14 @@ def to_exported(program: Program) -> ExportedProgram:
     """Lift every weight to an input, flatten inputs and outputs, and describe both in a signature.
 
     All weights become parameters, in graph order, so that the importer passes them as arguments and copies none. No
-    tracing: node names, source lines and symbolic sizes stay. Results that are plain values are left out.
+    tracing: node names, source lines and symbolic sizes stay. Inputs and results that are plain values are left out.
     """
     graph = fx.Graph()
     inputs: list[InputSpec] = []
     copies: dict[fx.Node, fx.Node] = {}
     weights = list(program.graph.find_nodes(op="get_attr"))
-    for node in [*weights, *program.placeholders()]:
+    tensors = [node for node in program.placeholders() if isinstance(node.meta["val"], torch.Tensor)]
+    for node in [*weights, *tensors]:
         copies[node] = _placeholder(graph, node, inputs)
     for node in program.graph.nodes:
         if node.op == "call_function":
@@ -70,7 +71,7 @@ def _argument(value: object) -> TensorArgument | SymIntArgument | ConstantArgume
 
 
 def _root_call(program: Program, outputs: int) -> ModuleCallEntry:
-    inputs = tuple(range(len(program.placeholders())))
+    inputs = tuple(range(sum(isinstance(node.meta["val"], torch.Tensor) for node in program.placeholders())))
     signature = ModuleCallSignature(
         inputs=[],
         outputs=[],

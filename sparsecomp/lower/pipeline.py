@@ -46,12 +46,12 @@ _FUSION = (
     relax.transform.LegalizeOps(),
     relax.transform.AnnotateTIROpPattern(),
     relax.transform.FoldConstant(),
+    relax.transform.RewriteDataflowReshape(),  # now, while each still stands alone: a view, not a copy
     relax.transform.FuseOps(),
     relax.transform.FuseTIR(),
     relax.transform.DeadCodeElimination(),
 )
 _FINISH = (
-    relax.transform.RewriteDataflowReshape(),
     relax.transform.ToNonDataflow(),
     relax.transform.RemovePurityChecking(),
     relax.transform.CallTIRRewrite(),

@@ -45,6 +45,11 @@ class Symbols:
         if expression.is_Integer:
             return tirx.IntImm("int64", int(expression))
         if expression.is_Symbol:
+            if expression not in self._variables:
+                raise NotImplementedError(
+                    f"{expression} is no size of an input by itself, only a part of one such as 2*{expression}; "
+                    "let the size vary freely, or fix it"
+                )
             return self._variables[expression]
         combine = _FUNCTIONS.get(expression.func)
         if combine is None:

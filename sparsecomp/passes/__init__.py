@@ -8,6 +8,7 @@ from sparsecomp.passes.fold_batch_norm import FoldBatchNorm
 from sparsecomp.passes.fold_constants import FoldConstants
 from sparsecomp.passes.fold_scale import FoldScale
 from sparsecomp.passes.fuse_epilogues import FuseEpilogues
+from sparsecomp.passes.remove_dead_slices import RemoveDeadSlices
 
 PIPELINE: tuple[Pass, ...] = (
     Canonicalize(),
@@ -15,6 +16,7 @@ PIPELINE: tuple[Pass, ...] = (
     FoldConstants(),
     FoldBatchNorm(),
     FoldScale(),
+    RemoveDeadSlices(),
     FuseEpilogues(),
     EliminateDead(),
 )
@@ -29,5 +31,6 @@ __all__ = [
     "FoldScale",
     "FuseEpilogues",
     "Pass",
+    "RemoveDeadSlices",
     "run",
 ]

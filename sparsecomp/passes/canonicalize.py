@@ -50,8 +50,9 @@ class Canonicalize:
     """Remove what has no meaning for an inference graph and give the rest one form.
 
     - checks, copies, dropout and casts or views to the same type disappear;
-    - ``view`` becomes ``reshape`` (copies were removed, so a view may no longer be one);
+    - ``t`` becomes ``permute``; ``view`` becomes ``reshape`` (copies were removed, so a view may no longer be one);
     - ``_native_batch_norm_legit_no_training(...)[0]`` becomes ``batch_norm(...)``;
+    - a convolution of one image without a batch axis gets one;
     - ``addmm(b, x, w)``, ``mm(x, w)`` and ``matmul(x, w)`` with a weight ``w`` become ``linear(x, w^T, b)``.
 
     A weight that is read under two names is read through one node.
@@ -115,6 +116,12 @@ def _rename(_: Program, node: fx.Node) -> bool:
     return True
 
 
+def _transpose(_: Program, node: fx.Node) -> bool:
+    axes = list(range(node.meta["val"].dim()))
+    node.target, node.args = aten.permute.default, (node.args[0], axes[::-1])
+    return True
+
+
 def _batch_norm(program: Program, node: fx.Node) -> bool:
     readers = list(node.users)
     if any(user.target is not operator.getitem or user.args[1] != 0 for user in readers):
@@ -127,6 +134,23 @@ def _batch_norm(program: Program, node: fx.Node) -> bool:
     for reader in readers:
         reader.replace_all_uses_with(norm)
         program.graph.erase_node(reader)
+    program.graph.erase_node(node)
+    return True
+
+
+def _with_batch(program: Program, node: fx.Node) -> bool:
+    """``conv(x, ...)`` becomes ``conv(x[None], ...)[0]``."""
+    image, weight = node.args[:2]
+    assert isinstance(image, fx.Node) and isinstance(weight, fx.Node) and callable(node.target)
+    if image.meta["val"].dim() == weight.meta["val"].dim():
+        return False
+    with program.graph.inserting_before(node):
+        batch = program.graph.call_function(aten.unsqueeze.default, (image, 0))
+        conv = program.graph.call_function(node.target, (batch, *node.args[1:]), node.kwargs)
+        result = program.graph.call_function(aten.squeeze.dim, (conv, 0))
+    for new in (batch, conv, result):
+        new.meta = {key: value for key, value in node.meta.items() if key != "val"}
+    node.replace_all_uses_with(result)
     program.graph.erase_node(node)
     return True
 
@@ -155,6 +179,11 @@ _REWRITES: dict[object, Callable[[Program, fx.Node], bool]] = {
     **dict.fromkeys(_IDENTITIES, _bypass),
     **dict.fromkeys(_IDENTITIES_IF_SAME_TYPE, _bypass_if_same_type),
     aten._native_batch_norm_legit_no_training.default: _batch_norm,
+    aten.conv1d.default: _with_batch,
+    aten.conv1d.padding: _with_batch,
+    aten.conv2d.default: _with_batch,
+    aten.conv2d.padding: _with_batch,
+    aten.t.default: _transpose,
     aten.addmm.default: _linear,
     aten.mm.default: _linear,
     aten.matmul.default: _linear,

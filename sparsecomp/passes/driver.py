@@ -36,7 +36,8 @@ def run(passes: Iterable[Pass], program: Program, observe: Observer | None = Non
         verify: compare the outputs for the example inputs after each pass that changed something.
 
     Raises:
-        PassError: a pass raised, left an invalid graph, or moved the outputs by more than 1e-4 (relative).
+        PassError: a pass raised, left an invalid graph, denied a change, or moved the outputs by more than 1e-4
+            (relative).
     """
     reference = program.example_outputs() if verify else None
     done: list[str] = []
@@ -53,13 +54,20 @@ def run(passes: Iterable[Pass], program: Program, observe: Observer | None = Non
 
 
 def _apply(pass_: Pass, program: Program, done: list[str]) -> bool:
+    before = _calls(program)
     try:
         changed = pass_.apply(program)
         if changed:
             program.finish()
-        return changed
     except Exception as error:
         raise PassError(f"pass {pass_.name} failed {_after(done)}: {error}") from error
+    if not changed and _calls(program) != before:
+        raise PassError(f"pass {pass_.name} {_after(done)} changed the graph and said that it did not")
+    return changed
+
+
+def _calls(program: Program) -> list[tuple[Any, ...]]:
+    return [(node.target, node.args, node.kwargs) for node in program.graph.nodes]
 
 
 def _check(pass_: Pass, program: Program, reference: list[Any], done: list[str]) -> float:

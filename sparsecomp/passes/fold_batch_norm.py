@@ -40,10 +40,13 @@ def _is_foldable(program: Program, norm: fx.Node) -> bool:
     before = norm.args[0]
     if not isinstance(before, fx.Node) or before.target not in _FOLDABLE or len(before.users) != 1:
         return False
-    if before.target is aten.linear.default and before.meta["val"].dim() != 2:
-        return False  # the channels of the normalisation are axis 1, the features of linear the last
-    parameters = [*before.args[1:3], *norm.args[1:5]]
-    return all(value is None or program.is_weight(value) for value in parameters) and norm.args[3] is not None
+    weight, *others = [*before.args[1:3], *norm.args[1:5]]
+    if not isinstance(weight, fx.Node) or before.meta["val"].dim() != weight.meta["val"].dim():
+        return (
+            False  # the channels of the normalisation are axis 1; those of linear are the last, of one image the first
+        )
+    weights = all(value is None or program.is_weight(value) for value in others) and program.is_weight(weight)
+    return weights and norm.args[3] is not None
 
 
 def _fold(program: Program, norm: fx.Node) -> None:

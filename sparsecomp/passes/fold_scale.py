@@ -8,11 +8,11 @@ from torch import fx
 from sparsecomp.program import Program
 
 aten = torch.ops.aten
-_CHANNEL_AXIS: dict[object, int] = {
-    aten.linear.default: -1,
-    aten.conv1d.default: 1,
-    aten.conv2d.default: 1,
-    aten.conv3d.default: 1,
+_HEADS = {
+    aten.linear.default,
+    aten.conv1d.default,
+    aten.conv2d.default,
+    aten.conv3d.default,
 }
 
 
@@ -37,7 +37,7 @@ class FoldScale:
 def _fold(program: Program, product: fx.Node) -> bool:
     operands = product.args[:2] if product.target is aten.div.Tensor else _weight_last(program, product)
     before, factor = operands
-    if not isinstance(before, fx.Node) or before.target not in _CHANNEL_AXIS or len(before.users) != 1:
+    if not isinstance(before, fx.Node) or before.target not in _HEADS or len(before.users) != 1:
         return False
     scale = _per_channel(program, factor, before)
     weights = [value for value in before.args[1:3] if value is not None]
@@ -67,10 +67,11 @@ def _per_channel(program: Program, factor: object, before: fx.Node) -> torch.Ten
     if not program.is_weight(factor):
         return None
     assert isinstance(factor, fx.Node)
-    value, out = program.weight(factor), before.meta["val"]
+    value, out, weight = program.weight(factor), before.meta["val"], before.args[1]
     if value.dtype != out.dtype or value.dim() > out.dim():
         return None
-    axis = _CHANNEL_AXIS[before.target] % out.dim()
+    assert isinstance(weight, fx.Node)
+    axis = out.dim() + 1 - weight.meta["val"].dim()  # counted from the end: there may be no batch, or many
     shape = [1] * (out.dim() - value.dim()) + list(value.shape)
     if any(size != 1 for index, size in enumerate(shape) if index != axis):
         return None

@@ -1,10 +1,10 @@
-"""Scaled dot product attention: one kernel, or its parts where the kernel does not apply."""
+"""Scaled dot product attention, by its kernel."""
 
 from typing import Any
 
 import torch
 from torch import fx
-from tvm import relax
+from tvm import relax, te, tirx
 
 from sparsecomp.kernels import attention
 from sparsecomp.lower.context import Context
@@ -18,16 +18,44 @@ def _attention(node: fx.Node, context: Context) -> Any:
     q, k, v = (context.symbols.dims(given[name].meta["val"].shape) for name in ("query", "key", "value"))
     if out.dtype != torch.float32 or len(q) > 4:
         return None
-    inputs = [context.reshape(given[name], _rank4(dims)) for name, dims in (("query", q), ("key", k), ("value", v))]
+    depth = -(-max(q[-1], v[-1]) // context.target.lanes) * context.target.lanes
+    inputs = [_padded(given[name], dims, depth, context) for name, dims in (("query", q), ("key", k), ("value", v))]
     mask = given["attn_mask"]
     if mask is not None:
         inputs.append(context.reshape(mask, _rank4(context.symbols.dims(mask.meta["val"].shape))))
-    spec = _spec(given, q, k, context)
-    kernel = _fused if q[-1] == v[-1] and q[-1] % context.target.lanes == 0 else _composed
-    return context.reshape(kernel(spec, inputs, context), context.symbols.dims(out.shape))
+    spec = _spec(given, q, k, depth, context)
+    result = context.call(
+        ("attention", repr(spec)),
+        lambda: attention.build(spec, context.target),
+        inputs,
+        relax.TensorType(list(inputs[0].ty.shape.values), "float32"),
+        "attention",
+    )
+    return context.reshape(_cut(result, v[-1], context), context.symbols.dims(out.shape))
 
 
-def _spec(given: dict[str, Any], q: list[Any], k: list[Any], context: Context) -> attention.AttentionSpec:
+def _padded(value: fx.Node, sizes: list[Any], depth: int, context: Context) -> Any:
+    """Four axes, the last filled up with zeros: they change no score, and give columns that are cut off again."""
+    own, result = sizes[-1], context.reshape(value, _rank4(sizes))
+    if own == depth:
+        return result
+
+    def pad(x: te.Tensor) -> te.Tensor:
+        zero = tirx.const(0.0, "float32")
+        inner = lambda *i: tirx.if_then_else(i[-1] < own, x(*i), zero)  # noqa: E731
+        return te.compute([*_rank4(sizes)[:-1], depth], inner, name="pad")
+
+    return context.tensor(pad, result)
+
+
+def _cut(result: Any, depth: int, context: Context) -> Any:
+    shape = list(result.ty.shape.values)
+    if int(shape[-1]) == depth:
+        return result
+    return context.tensor(lambda x: te.compute([*shape[:-1], depth], lambda *i: x(*i), name="cut"), result)
+
+
+def _spec(given: dict[str, Any], q: list[Any], k: list[Any], padded: int, context: Context) -> attention.AttentionSpec:
     mask, scale = given["attn_mask"], given["scale"]
     seen = None if mask is None else mask.meta["val"]
     batch, heads, queries, depth = map(context.parameter, _rank4(q))
@@ -38,7 +66,7 @@ def _spec(given: dict[str, Any], q: list[Any], k: list[Any], context: Context) -
         kv_heads=kv_heads,
         queries=queries,
         keys=keys,
-        depth=depth,
+        depth=padded,
         scale=float(depth) ** -0.5 if scale is None else float(scale),
         mask=None if seen is None else _mask_shape(context.symbols.dims(seen.shape), context),
         mask_dtype="bool" if seen is not None and seen.dtype == torch.bool else "float32",
@@ -53,34 +81,6 @@ def _mask_shape(sizes: list[Any], context: Context) -> tuple[Any, Any, Any, Any]
 
 def _rank4(sizes: list[Any]) -> list[Any]:
     return [1] * (4 - len(sizes)) + sizes
-
-
-def _fused(spec: attention.AttentionSpec, inputs: list[Any], context: Context) -> Any:
-    return context.call(
-        ("attention", repr(spec)),
-        lambda: attention.build(spec, context.target),
-        inputs,
-        relax.TensorType(list(inputs[0].ty.shape.values), "float32"),
-        "attention",
-    )
-
-
-def _composed(spec: attention.AttentionSpec, inputs: list[Any], context: Context) -> Any:
-    """``softmax(q k^T * scale + mask) v`` by TVM's operators."""
-    q, k, v, *masks = inputs
-    repeats = spec.heads // spec.kv_heads
-    if repeats > 1:
-        k, v = (context.emit(relax.op.repeat(value, repeats, axis=1)) for value in (k, v))
-    keys = context.emit(relax.op.permute_dims(k, [0, 1, 3, 2]))
-    scores = context.emit(relax.op.multiply(relax.op.matmul(q, keys), relax.const(spec.scale, "float32")))
-    for mask in masks:
-        low = relax.const(attention.MASKED, "float32")
-        added = relax.op.where(mask, scores, low) if spec.mask_dtype == "bool" else relax.op.add(scores, mask)
-        scores = context.emit(added)
-    if spec.causal:
-        low = relax.op.full_like(scores, relax.const(attention.MASKED, "float32"))
-        scores = context.emit(relax.op.add(scores, relax.op.triu(low, 1)))
-    return context.emit(relax.op.matmul(relax.op.nn.softmax(scores, axis=-1), v))
 
 
 CONVERTERS: dict[Any, Any] = {aten.scaled_dot_product_attention.default: _attention}

@@ -1,4 +1,4 @@
-"""Softmax and layer normalisation over the last axis, by their kernels."""
+"""Softmax and layer normalisation over the last axis by their kernels; batch normalisation that stands alone."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -56,7 +56,25 @@ def _by_rows(
     return context.reshape(result, [*leading, size])
 
 
+def _batch_norm(node: fx.Node, context: Context) -> Any:
+    """A normalisation that no convolution took in: one scale and one shift for each channel, computed on the way."""
+    given, out = arguments(node), node.meta["val"]
+    if out.dtype != torch.float32:
+        return None
+    mean, variance = context.value(given["running_mean"]), context.value(given["running_var"])
+    scale = context.emit(relax.op.rsqrt(relax.op.add(variance, relax.const(given["eps"], "float32"))))
+    if given["weight"] is not None:
+        scale = context.emit(relax.op.multiply(scale, context.value(given["weight"])))
+    shift = context.emit(relax.op.negative(relax.op.multiply(mean, scale)))
+    if given["bias"] is not None:
+        shift = context.emit(relax.op.add(shift, context.value(given["bias"])))
+    channels = relax.ShapeExpr([out.shape[1], *[1] * (out.dim() - 2)])
+    scale, shift = (context.emit(relax.op.reshape(value, channels)) for value in (scale, shift))
+    return context.emit(relax.op.add(relax.op.multiply(context.value(given["input"]), scale), shift))
+
+
 CONVERTERS: dict[Any, Any] = {
+    aten.batch_norm.default: _batch_norm,
     aten.softmax.int: _softmax,
     aten.layer_norm.default: _layer_norm,
 }

@@ -6,12 +6,16 @@ from dataclasses import dataclass
 import torch
 from torch import fx
 
+import sparsecomp.ops_recurrent  # noqa: F401  registers torch.ops.sparsecomp
+from sparsecomp.kernels import scan
 from sparsecomp.kernels.problem import Problem
 from sparsecomp.kernels.row_panel import pack
 from sparsecomp.kernels.schedule import Schedule
 from sparsecomp.lower.decide import Decision
 from sparsecomp.passes import EliminateDead
 from sparsecomp.program import Program
+
+_SCANS = (torch.ops.sparsecomp.lstm_scan.default, torch.ops.sparsecomp.gru_scan.default)
 
 
 @dataclass(frozen=True)
@@ -24,6 +28,8 @@ class Packed:
 
 def pack_weights(program: Program, decisions: Mapping[str, Decision]) -> dict[str, Packed]:
     """Replace each operator that has a kernel by ``sparsecomp.packed`` over packed buffers, in place.
+
+    Scans keep their operator and get a packed weight.
 
     Args:
         program: what is lowered; it cannot be called afterwards.
@@ -40,6 +46,11 @@ def pack_weights(program: Program, decisions: Mapping[str, Decision]) -> dict[st
             kernel = Packed(decision.problem, decision.chosen.schedule)
             kernels[repr(kernel)] = kernel
             _replace(program, node, kernel, buffers)
+    for node in program.calls(*_SCANS):
+        weight = node.args[1]
+        assert isinstance(weight, fx.Node)
+        array = torch.from_numpy(scan.pack(program.weight(weight).numpy()))
+        node.update_arg(1, program.add_weight(f"{weight.target}.packed", array, before=node))
     EliminateDead().apply(program)
     program.graph.lint()
     program.module.recompile()

@@ -3,6 +3,7 @@
 from sparsecomp.passes.canonicalize import Canonicalize
 from sparsecomp.passes.driver import Pass, run
 from sparsecomp.passes.eliminate_dead import EliminateDead
+from sparsecomp.passes.expand_recurrent import ExpandRecurrent
 from sparsecomp.passes.fold_batch_norm import FoldBatchNorm
 from sparsecomp.passes.fold_constants import FoldConstants
 from sparsecomp.passes.fold_scale import FoldScale
@@ -11,6 +12,7 @@ from sparsecomp.passes.remove_dead_slices import RemoveDeadSlices
 
 PIPELINE: tuple[Pass, ...] = (
     Canonicalize(),
+    ExpandRecurrent(),
     FoldConstants(),
     FoldBatchNorm(),
     FoldScale(),
@@ -24,6 +26,7 @@ __all__ = [
     "PIPELINE",
     "Canonicalize",
     "EliminateDead",
+    "ExpandRecurrent",
     "FoldBatchNorm",
     "FoldConstants",
     "FoldScale",

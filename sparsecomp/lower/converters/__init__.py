@@ -10,7 +10,7 @@ from typing import Any
 from torch import fx
 
 from sparsecomp.lower.context import Context
-from sparsecomp.lower.converters import attention, create, fused, gather, norm, packed, pointwise, view, window
+from sparsecomp.lower.converters import attention, create, fused, gather, norm, packed, pointwise, recurrent, view, window
 
 Converter = Callable[[fx.Node, Context], Any]
 
@@ -22,6 +22,7 @@ CONVERTERS: dict[Any, Converter] = {
     **norm.CONVERTERS,
     **packed.CONVERTERS,
     **pointwise.CONVERTERS,
+    **recurrent.CONVERTERS,
     **view.CONVERTERS,
     **window.CONVERTERS,
 }

@@ -21,6 +21,7 @@ def compile(
     *,
     dynamic_shapes: Any = None,
     verify: bool = True,
+    strict: bool = False,
     dump: str | Path | None = None,
     progress: Callable[[str], None] | None = None,
 ) -> Compiled:
@@ -34,6 +35,7 @@ def compile(
         kwargs: keyword example inputs.
         dynamic_shapes: which sizes vary, as in ``torch.export.export``.
         verify: compare every pass, and the result, with the model on the example inputs.
+        strict: refuse weights that have zeros and run dense, instead of only reporting them.
         dump: directory for one text file for each pass that changed something, then Relax, TIR and scheduled TIR.
         progress: called with the name of each stage as it begins.
 
@@ -47,7 +49,7 @@ def compile(
         VerificationError: the result differs by more than 1e-4 (relative) from the model.
     """
     check_model(model)
-    work = Compilation(model, resolve(target), dynamic_shapes, verify, dump, progress)
+    work = Compilation(model, resolve(target), dynamic_shapes, verify, strict, dump, progress)
     compiled = Compiled(work.run, work.reference, work.assemble)
     if args is not None or kwargs is not None or isinstance(model, ExportedProgram):
         compiled.prepare(args, kwargs)

@@ -87,6 +87,7 @@ def compile_(
     dump: Annotated[
         Path | None, typer.Option(metavar="DIR", help="Write the program after every pass to this directory.")
     ] = None,
+    strict: Annotated[bool, typer.Option(help="Refuse weights that have zeros and run dense.")] = False,
     verify: Annotated[
         bool, typer.Option("--verify/--no-verify", help="Compare the program with the model before saving it.")
     ] = True,
@@ -101,7 +102,7 @@ def compile_(
         raise typer.BadParameter(f"{path.parent} is no directory", param_hint="--output")
     exported = _exported(model)
     with _progress(f"compiling {model.name} for {target}") as progress:
-        compiled = sparsecomp.compile(exported, target, verify=verify, dump=dump, progress=progress)
+        compiled = sparsecomp.compile(exported, target, verify=verify, strict=strict, dump=dump, progress=progress)
     compiled.save(path)
     out.print(str(compiled.report), highlight=False, markup=False)
     out.print(f"saved {path} ({path.stat().st_size / 1e6:.1f} MB)", highlight=False)

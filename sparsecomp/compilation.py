@@ -17,7 +17,7 @@ from sparsecomp.capture import capture
 from sparsecomp.dump import Dump
 from sparsecomp.engine import Engine
 from sparsecomp.errors import CaptureError, LoweringError, SparsecompError, VerificationError
-from sparsecomp.lower import Decision, build, decide, lower, pack_weights, rules_used, to_relax
+from sparsecomp.lower import Decision, build, check_all_sparse, decide, lower, pack_weights, rules_used, to_relax
 from sparsecomp.passes import PIPELINE, run
 from sparsecomp.program import Program, relative_error
 from sparsecomp.report import Report
@@ -36,6 +36,7 @@ class Compilation:
         target: what for.
         dynamic_shapes: which sizes vary, as in ``torch.export.export``.
         verify: compare every pass and the result with the model.
+        strict: refuse weights that have zeros and run dense.
         dump: directory for text files of each step, or None.
         progress: called with the name of each stage as it begins.
     """
@@ -44,6 +45,7 @@ class Compilation:
     target: Target
     dynamic_shapes: Any = None
     verify: bool = True
+    strict: bool = False
     dump: str | Path | None = None
     progress: Progress | None = None
     seconds: dict[str, float] = field(default_factory=dict)
@@ -77,6 +79,8 @@ class Compilation:
         self.final = program.copy()
         with self._stage("choose kernels"):
             decisions = decide(program, self.target)
+            if self.strict:
+                check_all_sparse(decisions.values())
             kernels = pack_weights(program, decisions)
         with self._stage("import"):
             module = to_relax(program, self.target, kernels)
@@ -112,7 +116,8 @@ class Compilation:
             kernels=kernels,
             decisions=tuple(decision.to_dict() for decision in decisions.values()),
         )
-        return Library(executable, module, weights, signature, copied, self.target, report)
+        programs = {"captured": self.captured, "final": self.final}
+        return Library(executable, module, weights, signature, copied, self.target, report, programs=programs)
 
     def _verify(self, engine: Engine, program: Program) -> float:
         outputs = engine.signature.leaves(engine(program.args, program.kwargs))

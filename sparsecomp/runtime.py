@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from threading import RLock
 from typing import Any
@@ -71,6 +71,7 @@ class Library:
         target: the device that it is for.
         report: what the compile did.
         code: the linked shared library of a program that was loaded; empty for one that was compiled here.
+        programs: the program at the stages that can be called, by name; none for one that was loaded.
     """
 
     executable: Any
@@ -81,6 +82,7 @@ class Library:
     target: Target
     report: Report
     code: bytes = b""
+    programs: Mapping[str, Any] = field(default_factory=dict)
 
 
 class Compiled:
@@ -154,6 +156,19 @@ class Compiled:
     def report(self) -> Report:
         """What the compile did."""
         return self.prepare().report
+
+    def program(self, stage: str) -> Any:
+        """The `Program` at a stage: ``"captured"``, or ``"final"`` for the graph after the last pass.
+
+        Raises:
+            SparsecompError: there is no such stage; the message lists those there are.
+        """
+        programs = self.prepare().programs
+        if stage not in programs:
+            raise SparsecompError(
+                f"program: no stage {stage!r}; there are: {', '.join(programs) or 'none (it was loaded)'}"
+            )
+        return programs[stage]
 
     def verify(self, *args: Any, tolerance: float = TOLERANCE, **kwargs: Any) -> float:
         """Compare with the model on these inputs.

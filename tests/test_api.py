@@ -286,3 +286,21 @@ def test_a_program_for_another_machine_says_so_when_called():
 def test_targets_are_listed_this_machine_first():
     assert sparsecomp.targets()[0] == detect()
     assert len({target.name for target in sparsecomp.targets()}) == len(sparsecomp.targets())
+
+
+def test_strict_refuses_weights_with_zeros_that_run_dense():
+    model = net(lambda net, x: net.head(x), head=nn.Linear(4, 3))
+    model.head.weight.data[0, 0] = 0
+    with pytest.raises(sparsecomp.LoweringError, match="head: density 0.917"):
+        sparsecomp.compile(model, "native", (tensor(2, 4),), strict=True)
+    model.head.weight.data[0, 0] = 1
+    sparsecomp.compile(model, "native", (tensor(2, 4),), strict=True)
+
+
+def test_the_program_can_be_called_at_its_stages():
+    x = tensor(2, 4)
+    compiled = sparsecomp.compile(net(lambda net, x: net.head(x).relu(), head=nn.Linear(4, 3)), "native", (x,))
+    for stage in ("captured", "final"):
+        torch.testing.assert_close(compiled.program(stage)(x), compiled(x))
+    with pytest.raises(sparsecomp.SparsecompError, match="no stage 'middle'; there are: captured, final"):
+        compiled.program("middle")

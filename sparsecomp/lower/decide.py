@@ -1,7 +1,7 @@
 """Which kernel each weight gets, and why: one Decision for every linear and convolution."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -9,6 +9,7 @@ import torch
 from torch import fx
 
 import sparsecomp.ops  # noqa: F401  registers torch.ops.sparsecomp
+from sparsecomp.errors import LoweringError
 from sparsecomp.kernels.cost import WeightStats, predict
 from sparsecomp.kernels.problem import ConvProblem, Epilogue, LinearProblem, Problem
 from sparsecomp.kernels.row_panel import space
@@ -65,6 +66,20 @@ class Decision:
 def decide(program: Program, target: Target) -> dict[str, Decision]:
     """A decision for every ``sparsecomp.linear`` and ``sparsecomp.conv`` of the program, by the name of its node."""
     return {node.name: _decide(program, node, target) for node in program.calls(LINEAR, CONV)}
+
+
+def check_all_sparse(decisions: Iterable[Decision]) -> None:
+    """Refuse weights that have zeros and run in a way that does not skip them.
+
+    Raises:
+        LoweringError: lists every such weight with the reason.
+    """
+    dense = [item for item in decisions if item.density < 1 and not (item.chosen and item.chosen.is_sparse)]
+    if dense:
+        lines = "\n".join(f"  {item.layer}: {item.reason}" for item in dense)
+        raise LoweringError(
+            f"strict: {len(dense)} weight(s) with zeros run dense:\n{lines}\ncompile without strict=True to accept that"
+        )
 
 
 def _decide(program: Program, node: fx.Node, target: Target) -> Decision:

@@ -9,6 +9,7 @@ from sparsecomp.passes.fold_constants import FoldConstants
 from sparsecomp.passes.fold_scale import FoldScale
 from sparsecomp.passes.fuse_epilogues import FuseEpilogues
 from sparsecomp.passes.remove_dead_slices import RemoveDeadSlices
+from sparsecomp.passes.rewrite_transposed_conv import RewriteTransposedConv
 
 PIPELINE: tuple[Pass, ...] = (
     Canonicalize(),
@@ -18,6 +19,7 @@ PIPELINE: tuple[Pass, ...] = (
     FoldScale(),
     EliminateDead(),
     RemoveDeadSlices(),
+    RewriteTransposedConv(),
     FuseEpilogues(),
     EliminateDead(),
 )
@@ -33,5 +35,6 @@ __all__ = [
     "FuseEpilogues",
     "Pass",
     "RemoveDeadSlices",
+    "RewriteTransposedConv",
     "run",
 ]

@@ -10,7 +10,18 @@ from typing import Any
 from torch import fx
 
 from sparsecomp.lower.context import Context
-from sparsecomp.lower.converters import attention, create, fused, gather, norm, packed, pointwise, recurrent, view, window
+from sparsecomp.lower.converters import (
+    attention,
+    create,
+    fused,
+    gather,
+    norm,
+    packed,
+    pointwise,
+    recurrent,
+    view,
+    window,
+)
 
 Converter = Callable[[fx.Node, Context], Any]
 

@@ -1,8 +1,9 @@
 """Recurrent layers: the state of an LSTM or GRU from step to step.
 
-One task runs all steps of a few sequences in one direction. The weights lie in panels of hidden units: for each input unit
-the weights of all gates of the panel's units are neighbours. So a vector holds hidden units, the gates of the same units
-stay in registers until the new state is made of them, and the weights are read once a step for all sequences of the task.
+One task runs all steps of a few sequences in one direction. The weights lie in panels of hidden units: for each input
+unit the weights of all gates of the panel's units are neighbours. So a vector holds hidden units, the gates of the same
+units are computed together until the new state is made of them, and the weights are read once a step for all sequences
+of the task.
 """
 
 from collections.abc import Iterator
@@ -28,10 +29,11 @@ MIN_WORK = 1 << 18
 
 @dataclass(frozen=True)
 class ScanSpec:
-    """The problem, as ``sparsecomp.ops_recurrent`` has it; gates are ``[batch, time, ...]`` where ``batch_first`` is set.
+    """The problem, as ``sparsecomp.ops_recurrent`` has it.
 
     Attributes:
         cell: ``"lstm"`` or ``"gru"``.
+        batch_first: whether gates are ``[batch, time, ...]``.
         batch, time: sizes; None where they are known at run time only.
         initial: for each state whether it begins with given values rather than zeros.
         bias: whether the new gate of a GRU has a bias of its own.

@@ -12,9 +12,9 @@ ROOT = Path(sparsecomp.__file__).parent
 # Lowest first. A module may import from its own level and from those below; the longest matching prefix places it.
 LEVELS = (
     ("errors", "facts", "targets.base", "structure"),
-    ("program", "printer", "signature"),
+    ("program", "printer", "signature", "ops"),
     ("rules", "formats"),
-    ("capture", "passes", "prune", "dump", "calling"),
+    ("capture", "passes", "prune", "dump", "calling", "simplification"),
     ("kernels", "schedules"),
     ("targets",),
     ("lower",),

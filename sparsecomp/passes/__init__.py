@@ -16,6 +16,7 @@ PIPELINE: tuple[Pass, ...] = (
     FoldConstants(),
     FoldBatchNorm(),
     FoldScale(),
+    EliminateDead(),
     RemoveDeadSlices(),
     FuseEpilogues(),
     EliminateDead(),

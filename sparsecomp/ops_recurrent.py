@@ -1,9 +1,9 @@
 """Our operators for recurrent layers: the part of a layer that must go step by step. Eager code gives their meaning.
 
 The products of the whole input with the input weights do not depend on the state: they are an ordinary linear layer
-before the scan, whose output, ``gates``, is ``[time, batch, directions * k * hidden]`` or, where ``batch_first`` is set,
-``[batch, time, directions * k * hidden]``, with ``k`` = 4 (LSTM) or 3 (GRU) gates in PyTorch's order. Direction 0 runs
-forward in time, direction 1 backward. States are ``[directions, batch, hidden]``; no initial state is one of zeros.
+before the scan, whose output, ``gates``, is ``[time, batch, directions * k * hidden]`` or, where ``batch_first`` is
+set, ``[batch, time, directions * k * hidden]``, with ``k`` = 4 (LSTM) or 3 (GRU) gates in PyTorch's order. Direction 0
+runs forward in time, direction 1 backward. States are ``[directions, batch, hidden]``; no initial state means zeros.
 """
 
 from collections.abc import Callable

@@ -12,7 +12,7 @@ ROOT = Path(sparsecomp.__file__).parent
 # Lowest first. A module may import from its own level and from those below; the longest matching prefix places it.
 LEVELS = (
     ("errors", "facts", "targets.base", "structure"),
-    ("program", "printer", "signature", "ops"),
+    ("program", "printer", "signature", "ops", "ops_recurrent"),
     ("rules", "formats"),
     ("capture", "passes", "prune", "dump", "calling", "simplification"),
     ("kernels", "schedules"),

@@ -1,11 +1,12 @@
 """Recurrent layers: the state of an LSTM or GRU from step to step.
 
-One task runs all steps of a few sequences in one direction. The weights lie in panels of hidden units: for each input unit
-the weights of all gates of the panel's units are neighbours. So a vector holds hidden units, the gates of the same units
-stay in registers until the new state is made of them, and the weights are read once a step for all sequences of the task.
+One task runs all steps of a few sequences in one direction. The weights lie in panels of hidden units: for each input
+unit the weights of all gates of the panel's units are neighbours. So a vector holds hidden units, the gates of the same
+units are computed together until the new state is made of them, and the weights are read once a step for all sequences
+of the task.
 """
 
-from collections.abc import Callable
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -28,10 +29,11 @@ MIN_WORK = 1 << 18
 
 @dataclass(frozen=True)
 class ScanSpec:
-    """The problem, as ``sparsecomp.ops_recurrent`` has it; gates are ``[batch, time, ...]`` where ``batch_first`` is set.
+    """The problem, as ``sparsecomp.ops_recurrent`` has it.
 
     Attributes:
         cell: ``"lstm"`` or ``"gru"``.
+        batch_first: whether gates are ``[batch, time, ...]``.
         batch, time: sizes; None where they are known at run time only.
         initial: for each state whether it begins with given values rather than zeros.
         bias: whether the new gate of a GRU has a bias of its own.
@@ -58,7 +60,7 @@ def block_of(hidden: int) -> int:
 
 
 def pack(weight: Array) -> Array:
-    """``[directions, gates * hidden, hidden]`` as ``[directions, panels, hidden, gates, units of a panel]``, in one line."""
+    """``[directions, gates * hidden, hidden]`` as ``[directions, panels, hidden, gates, units of a panel]``, flat."""
     directions, rows, hidden = weight.shape
     block = block_of(hidden)
     gates = weight.reshape(directions, rows // hidden, hidden, hidden)
@@ -161,10 +163,16 @@ class _Task:
     """All steps of ``rows`` sequences from ``first`` on, in one direction."""
 
     def __init__(self, kernel: _Builder, direction: Expr, first: Expr, rows: int) -> None:
-        self.kernel, self.spec, self.lanes, self.direction, self.rows = kernel, kernel.spec, kernel.lanes, direction, rows
+        self.kernel, self.spec, self.lanes, self.direction, self.rows = (
+            kernel,
+            kernel.spec,
+            kernel.lanes,
+            direction,
+            rows,
+        )
         self.first = first
         self.size = rows * kernel.width
-        # The state that the products read: the old one and the new one, by turns. The cell state of an LSTM has one place.
+        # The state that the products read has two places, old and new by turns; the cell state of an LSTM has one.
         self.states = [scratch("h", 2 * self.size), *(scratch("c", self.size) for _ in kernel.last[1:])]
         per_gate = (kernel.registers - 1 - rows) // (rows * self.spec.gates)
         fitting = [n for n in (1, 2, 4, 8) if n * self.lanes <= kernel.block and n <= max(per_gate, 1)]
@@ -178,38 +186,26 @@ class _Task:
 
     def start(self) -> None:
         for state, initial in zip(self.states, self.kernel.initial, strict=True):
-            self._each_vector(
-                lambda row, at, unit, mask, state=state, initial=initial: store(
-                    state,
-                    splat(0.0, self.lanes)
-                    if initial is None
-                    else load(initial, mask, self.lanes, self.direction, self.sequence(row), unit),
-                    ramp(at, self.lanes),
-                )
-            )
+            for row, at, unit, mask in self._vectors():
+                value = splat(0.0, self.lanes)
+                if initial is not None:
+                    value = load(initial, mask, self.lanes, self.direction, self.sequence(row), unit)
+                store(state, value, ramp(at, self.lanes))
 
     def end(self) -> None:
-        for index, (state, last) in enumerate(zip(self.states, self.kernel.last, strict=True)):
-            offset = _rest(self.kernel.time) * self.size if index == 0 else 0
-            self._each_vector(
-                lambda row, at, unit, mask, state=state, last=last, offset=offset: put(
-                    last,
-                    load(state, None, self.lanes, offset + at),
-                    mask,
-                    self.lanes,
-                    self.direction,
-                    self.sequence(row),
-                    unit,
-                )
-            )
+        newest = _rest(self.kernel.time) * self.size
+        for state, last, offset in zip(self.states, self.kernel.last, (newest, 0), strict=False):
+            for row, at, unit, mask in self._vectors():
+                value = load(state, None, self.lanes, offset + at)
+                put(last, value, mask, self.lanes, self.direction, self.sequence(row), unit)
 
-    def _each_vector(self, body: Callable[[Expr, Expr, Expr, Expr | None], None]) -> None:
-        """``body(row, place in the state, first unit, mask)`` for every vector of a state."""
+    def _vectors(self) -> Iterator[tuple[Expr, Expr, Expr, Expr | None]]:
+        """Within loops over the vectors of a state: row, place in the state, first unit, mask."""
         with T.serial(0, self.rows) as row, T.serial(0, self.kernel.width // self.lanes) as v:
             unit = let("unit", v * self.lanes)
-            body(row, row * self.kernel.width + unit, unit, self._mask(unit))
+            yield row, row * self.kernel.width + unit, unit, self.mask(unit)
 
-    def _mask(self, unit: Expr) -> Expr | None:
+    def mask(self, unit: Expr) -> Expr | None:
         return None if self.spec.hidden % self.kernel.block == 0 else below(unit, self.spec.hidden, self.lanes)
 
     def step(self, step: Expr, time: Expr) -> None:
@@ -241,7 +237,9 @@ class _Task:
             ]
             for gate in range(gates):
                 for vector in range(self.vectors):
-                    weight = let("w", load(self.kernel.weight, None, self.lanes, at + gate * block + vector * self.lanes))
+                    weight = let(
+                        "w", load(self.kernel.weight, None, self.lanes, at + gate * block + vector * self.lanes)
+                    )
                     for row, value in enumerate(values):
                         i = ramp(self.place(row, gate, vector), self.lanes)
                         store(sums, sums[i] + value * weight, i)
@@ -270,12 +268,10 @@ class _Task:
 class _Place:
     """One vector of hidden units of one sequence at one step."""
 
-    def __init__(
-        self, task: _Task, row: Expr, vector: Expr, unit: Expr, old: Expr, new: Expr, time: Expr
-    ) -> None:
+    def __init__(self, task: _Task, row: Expr, vector: Expr, unit: Expr, old: Expr, new: Expr, time: Expr) -> None:
         self.task, self.row, self.vector, self.time = task, row, vector, time
         self.unit = let("unit", unit + vector * task.lanes)
-        self.mask = task._mask(self.unit)
+        self.mask = task.mask(self.unit)
         self.old, self.new = (state + row * task.kernel.width + self.unit for state in (old, new))
 
     def sum(self, gate: int) -> Expr:

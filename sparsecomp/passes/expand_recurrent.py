@@ -18,9 +18,9 @@ _ZEROS = (aten.zeros.default, aten.zeros_like.default, aten.new_zeros.default)
 class ExpandRecurrent:
     """Take the products with the input out of the recurrence.
 
-    Before: ``y, h, c = lstm(x, [h0, c0], weights, ...)``, several layers and directions in one call. After, for each layer:
-    ``g = linear(x, w_ih, b_ih + b_hh); x, h, c = sparsecomp.lstm_scan(g, w_hh, h0, c0)``. Both directions of a layer share
-    the linear and the scan; initial states of zeros are left out. Layers with a projection stay as they are.
+    Before: ``y, h, c = lstm(x, [h0, c0], weights, ...)``, several layers and directions in one call. After, for each
+    layer: ``g = linear(x, w_ih, b_ih + b_hh); x, h, c = sparsecomp.lstm_scan(g, w_hh, h0, c0)``. Both directions of a
+    layer share the linear and the scan; initial states of zeros are left out. Layers with a projection stay.
     """
 
     name: str = "expand-recurrent"
@@ -51,11 +51,11 @@ class _Call:
 
     @staticmethod
     def of(program: Program, node: fx.Node) -> "_Call":
-        x, initial, weights, has_biases, layers, _, _, bidirectional, batch_first = node.args
-        states = (initial,) if isinstance(initial, fx.Node) else tuple(initial)  # type: ignore[arg-type]
-        return _Call(
-            program, node, x, states, tuple(weights), has_biases, layers, 2 if bidirectional else 1, batch_first  # type: ignore[arg-type]
-        )
+        arguments: tuple[Any, ...] = node.args
+        x, initial, weights, has_biases, layers, _, _, bidirectional, batch_first = arguments
+        states = (initial,) if isinstance(initial, fx.Node) else tuple(initial)
+        directions = 2 if bidirectional else 1
+        return _Call(program, node, x, states, tuple(weights), has_biases, layers, directions, batch_first)
 
     @property
     def is_lstm(self) -> bool:
@@ -95,7 +95,10 @@ def _expand(program: Program, node: fx.Node) -> None:
         results = _layer(call, layer, x)
         x = results[0]
         last.append(results[1:])
-    finals = [states[0] if len(states) == 1 else call.emit(aten.cat.default, list(states)) for states in zip(*last, strict=True)]
+    finals = [
+        states[0] if len(states) == 1 else call.emit(aten.cat.default, list(states))
+        for states in zip(*last, strict=True)
+    ]
     for reader in list(node.users):
         assert reader.target is operator.getitem
         reader.replace_all_uses_with([x, *finals][reader.args[1]])  # type: ignore[index]
@@ -125,7 +128,7 @@ def _layer(call: _Call, layer: int, x: fx.Node) -> list[fx.Node]:
 
 
 def _biases(call: _Call, biases: list[list[Tensor]]) -> tuple[Tensor | None, Tensor | None]:
-    """The bias of the linear layer, and for a GRU that of the state's part of the new gate, ``[directions, hidden]``."""
+    """The bias of the linear layer; for a GRU also that of the state's part of the new gate."""
     if not biases:
         return None, None
     inputs, states = (torch.stack(kind) for kind in biases)

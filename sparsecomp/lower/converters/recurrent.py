@@ -4,7 +4,6 @@ from typing import Any
 
 import torch
 from torch import fx
-from tvm import relax
 
 import sparsecomp.ops_recurrent  # noqa: F401  registers torch.ops.sparsecomp
 from sparsecomp.kernels import scan

@@ -110,7 +110,7 @@ def test_compile_takes_the_model_with_its_inputs_and_saves_beside_it(calls, mode
     exported, target, options = calls["compile"]
     assert target == "native"
     assert torch.equal(exported.example_inputs[0][0], torch.ones(3))
-    assert options == {"verify": True, "dump": None}
+    assert options == {"verify": True, "strict": False, "dump": None}
     assert model.with_suffix(".spc").stat().st_size == 1000
     assert "the report" in result.output
 
@@ -120,7 +120,7 @@ def test_compile_passes_every_option(calls, model, tmp_path):
     words = ("-t", "x86-64-v3", "-o", output, "--dump", tmp_path / "dump", "--no-verify")
     assert invoke("compile", model, *words).exit_code == 0
     assert calls["compile"][1] == "x86-64-v3"
-    assert calls["compile"][-1] == {"verify": False, "dump": tmp_path / "dump"}
+    assert calls["compile"][-1] == {"verify": False, "strict": False, "dump": tmp_path / "dump"}
     assert output.exists()
 
 

@@ -14,8 +14,8 @@ aten = torch.ops.aten
 class RewriteTransposedConv:
     """Use the convolution kernels for upsampling by a transposed convolution.
 
-    Before: ``y = conv_transpose2d(x, w[in, out, r, r], b, stride=r)``. After: ``y = pixel_shuffle(conv2d(x, w1[out * r * r,
-    in, 1, 1], b1), r)``: each output pixel belongs to one window, so it is one product over the input channels. Others
+    Before: ``y = conv_transpose2d(x, w[in, out, r, r], b, stride=r)``. After: ``y = pixel_shuffle(conv2d(x, w1[out * r *
+    r, in, 1, 1], b1), r)``: each output pixel belongs to one window, so it is one product over the input channels. Others
     (overlapping windows, padding, groups) stay as they are.
     """
 

@@ -4,7 +4,7 @@ PYTHON ?= python3
 # Installed before everything else: an open requirement would take the newest release, with gigabytes of CUDA libraries on
 # Linux. Another one may be named, as in `make demo TORCH=./torch-2.13.0+cpu.whl`.
 TORCH ?= torch==2.13.0
-PYTEST_ARGS ?=
+PYTEST_ARGS ?= -n auto --dist loadscope
 
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
@@ -18,7 +18,7 @@ test: .venv/installed-test
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
-	$(BIN)/python -m pytest $(PYTEST_ARGS)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest $(PYTEST_ARGS)
 
 format: .venv/installed-test
 	$(BIN)/ruff format .

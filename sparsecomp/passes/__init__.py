@@ -17,8 +17,6 @@ PIPELINE: tuple[Pass, ...] = (
     FoldConstants(),
     FoldBatchNorm(),
     FoldScale(),
-    EliminateDead(),
-    RemoveDeadSlices(),
     RewriteTransposedConv(),
     FuseEpilogues(),
     EliminateDead(),

@@ -14,9 +14,9 @@ aten = torch.ops.aten
 class RewriteTransposedConv:
     """Use the convolution kernels for upsampling by a transposed convolution.
 
-    Before: ``y = conv_transpose2d(x, w[in, out, r, r], b, stride=r)``. After: ``y = pixel_shuffle(conv2d(x, w1[out * r *
-    r, in, 1, 1], b1), r)``: each output pixel belongs to one window, so it is one product over the input channels. Others
-    (overlapping windows, padding, groups) stay as they are.
+    Before: ``y = conv_transpose2d(x, w[in, out, r, r], b, stride=r)``. After: ``y = pixel_shuffle(conv2d(x, w1[out * r
+    * r, in, 1, 1], b1), r)``: each output pixel belongs to one window, so it is one product over the input channels.
+    Others (overlapping windows, padding, groups) stay as they are.
     """
 
     name: str = "rewrite-transposed-conv"

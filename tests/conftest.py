@@ -4,6 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import torch
 from hypothesis import HealthCheck, settings
 
 # How long an example takes says how busy the machine is.
@@ -16,6 +17,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--update-golden", action="store_true", help="write what tests/golden/ should hold instead of comparing"
     )
+
+
+@pytest.fixture(autouse=True)
+def seeded() -> None:
+    """Random weights and inputs are the same in every run and in whichever order the tests run."""
+    torch.manual_seed(0)
 
 
 @pytest.fixture

@@ -67,30 +67,39 @@ def build_softmax(rows: Dim, size: int, target: Target) -> tirx.PrimFunc:
 def build_layer_norm(rows: Dim, size: int, epsilon: float, affine: bool, target: Target) -> tirx.PrimFunc:
     """The function (x [rows, size][, weight [size], bias [size]], out [rows, size]); ``rows`` may be symbolic.
 
-    The variance is that of the centred values, so that a large mean costs no precision.
+    The mean is taken twice: the second pass sums what is left over the first, rounded mean, and corrects both the mean
+    and the variance with it (the two-pass algorithm of Chan, Golub and LeVeque, 1983, section 1). So a large mean costs
+    no precision, at no further pass over the row.
     """
     x, out = scratch([rows, size], "x"), scratch([rows, size], "out")
     weight, bias = scratch([size], "weight"), scratch([size], "bias")
 
     def row(r: Expr) -> Stmt:
-        mean, scale = local(1, "mean"), local(1, "scale")
+        mean, rest, squares = local(1, "mean"), local(1, "rest"), local(1, "squares")
 
         def centred(c: Expr) -> Expr:
             return load(x, [r, c]) - load(mean, [0])
 
+        def both_sums(c: Expr) -> Stmt:
+            rests = store(rest, [0], load(rest, [0]) + centred(c))
+            return sequence([rests, store(squares, [0], load(squares, [0]) + centred(c) * centred(c))])
+
         def result(c: Expr) -> Expr:
-            value = centred(c) * load(scale, [0])
+            value = (centred(c) - load(rest, [0])) * load(squares, [0])
             return value * load(weight, [c]) + load(bias, [c]) if affine else value
 
-        deviation = tirx.sqrt(load(scale, [0]) * _real(1 / size) + _real(epsilon))
+        variance = load(squares, [0]) * _real(1 / size) - load(rest, [0]) * load(rest, [0])
         steps = [
             _reduced(mean, _real(0), size, _sum, lambda c: load(x, [r, c])),
             store(mean, [0], load(mean, [0]) * _real(1 / size)),
-            _reduced(scale, _real(0), size, _sum, lambda c: centred(c) * centred(c)),
-            store(scale, [0], _real(1) / deviation),
+            store(rest, [0], _real(0)),
+            store(squares, [0], _real(0)),
+            loop(size, both_sums, name="c"),
+            store(rest, [0], load(rest, [0]) * _real(1 / size)),
+            store(squares, [0], _real(1) / tirx.sqrt(variance + _real(epsilon))),
             loop(size, lambda c: store(out, [r, c], result(c)), name="c"),
         ]
-        return with_buffers([mean, scale], sequence(steps))
+        return with_buffers([mean, rest, squares], sequence(steps))
 
     params = [x, weight, bias, out] if affine else [x, out]
     return _finished(params, rows, row, "layer_norm", target)

@@ -25,7 +25,9 @@ def test_layer_norm(size):
     assert error(found, F.layer_norm(x, (size,), weight, bias, 1e-5)) <= 1e-6
 
 
-def test_a_large_mean_costs_no_precision():
+@pytest.mark.parametrize("seed", range(5))
+def test_a_large_mean_costs_no_precision(seed):
+    torch.manual_seed(seed)
     x = torch.randn(3, 100) + 1000
     found = call(build_layer_norm(3, 100, 1e-5, False, HOST), x, shape=x.shape)
-    assert error(found, F.layer_norm(x.double(), (100,), eps=1e-5)) <= 1e-4
+    assert error(found, F.layer_norm(x.double(), (100,), eps=1e-5)) <= 1e-6

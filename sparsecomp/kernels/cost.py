@@ -57,8 +57,21 @@ def predict(problem: Problem, stats: WeightStats, schedule: Schedule, target: Ta
     cycle = 4 * target.lanes / target.flops
     if isinstance(schedule, FeatureSchedule):
         assert isinstance(problem, LinearProblem)
-        return cycle * _feature_cycles(problem, schedule, target)
-    return cycle * _column_cycles(problem, stats, schedule, target)
+        cycles = _feature_cycles(problem, schedule, target)
+    else:
+        cycles = _column_cycles(problem, stats, schedule, target)
+    return cycle * (cycles + 0.7 * _traffic_cycles(problem, target))
+
+
+def _traffic_cycles(problem: Problem, target: Target) -> float:
+    """Cycles to bring x in from the cache that it fits, and y out: a store reads the line that it writes."""
+    p = problem
+    if isinstance(p, LinearProblem):
+        values = (p.tokens or UNKNOWN_TOKENS) * (p.in_features + 2 * p.out_features)
+    else:
+        pixels = 2 * p.out_channels * p.out_height * p.out_width
+        values = (p.batch or 1) * (p.in_channels * p.height * p.width + pixels)
+    return _stream_cycles(4 * values, target) / target.cores
 
 
 def _feature_cycles(problem: LinearProblem, s: FeatureSchedule, target: Target) -> float:
@@ -98,30 +111,45 @@ def _column_cycles(problem: Problem, stats: WeightStats, s: ColumnSchedule, targ
     panels = -(-shape.rows // s.rows)
     entries = share * panels * shape.channels * shape.taps
     blocks = -(-shape.channels // s.depth)
-    from_l1 = s.depth * shape.tile_bytes <= 0.85 * target.l1_bytes
-    if s.sparse:
-        step = _sparse_step(s, shape.split, from_l1)
-    else:
-        stream = s.vectors * s.lanes * 4 / L2_BYTES_PER_CYCLE
-        step = _step(s.rows, s.vectors, shape.split) + stream * (0.1 if from_l1 else 0.35)
-    partial = 2 * s.rows * s.vectors if blocks > 1 or not isinstance(problem, ConvProblem) else 0
-    products = entries * step + panels * blocks * (PANEL_OVERHEAD + partial)
+    partial = blocks > 1 or not isinstance(problem, ConvProblem)
+    single = s.sparse and s.rows == 1
+    products = (_single_rows if single else _panels)(s, shape, target, entries, panels * blocks, partial)
     reload = shape.channels * shape.tile_bytes / L2_BYTES_PER_CYCLE if s.span > 1 else 0.0  # else packing put it in L1
-    tile = products + reload + shape.rows * shape.store_cycles / s.span
+    tile = products + reload + (1.5 if single else 1.0) * shape.rows * shape.store_cycles / s.span
     packing = shape.channels * shape.pack_cycles * max(1.0, s.workers / shape.tiles)
     weights = _stream_cycles(entries * (4 * s.rows + 2), target)
     parts = min(s.workers, target.cores)
     return max(shape.tiles * (tile * s.span + packing) / parts, weights * s.span * shape.tiles / parts)
 
 
+def _single_rows(
+    s: ColumnSchedule, shape: "_Shape", target: Target, entries: float, lists: float, partial: bool
+) -> float:
+    """Cycles of the products where a panel is one row; the constants are fitted to measurements (see docs/tuning.md)."""
+    beyond = min(1.0, max(0.0, s.depth * shape.tile_bytes / target.l1_bytes - 0.8) / 0.6)
+    loads = s.vectors * (1 + shape.split) * (1 + 0.9 * beyond)
+    step = max(0.45 * loads + 0.6, LATENCY * 0.6 / s.slice)
+    return entries * step + lists * (9 / s.slice + 3 + (2 * s.vectors if partial else 0))
+
+
+def _panels(s: ColumnSchedule, shape: "_Shape", target: Target, entries: float, lists: float, partial: bool) -> float:
+    """Cycles of the products of higher panels, sparse or dense."""
+    from_l1 = s.depth * shape.tile_bytes <= 0.85 * target.l1_bytes
+    if s.sparse:
+        step = _sparse_step(s, shape.split, from_l1)
+    else:
+        stream = s.vectors * s.lanes * 4 / L2_BYTES_PER_CYCLE
+        step = _step(s.rows, s.vectors, shape.split) + stream * (0.1 if from_l1 else 0.35)
+    return entries * step + lists * (PANEL_OVERHEAD + (2 * s.rows * s.vectors if partial else 0))
+
+
 def _sparse_step(s: ColumnSchedule, split: float, from_l1: bool) -> float:
-    """Cycles of one stored column; a load that crosses cache lines counts twice, one from L2 two and a half times."""
+    """Cycles of one stored column of R rows; loads that cross cache lines count twice, from L2 two and a half times."""
     fmas = s.rows * s.vectors
     loads = s.vectors * (1 + split) * (1 if from_l1 else 2.5) + s.rows
-    indexed = 1.3 if s.rows == 1 else 1.0  # an FMA with an indexed memory operand is two operations
-    decode = (indexed * fmas + s.rows + s.vectors * (s.rows > 1) + 3) / 5
+    decode = (fmas + s.rows + s.vectors + 3) / 5
     latency = LATENCY * 0.75 if fmas < 6 else 0.0
-    return max(fmas / 2, loads / 2, decode, latency) + (0.75 + 0.08 * loads if s.rows > 1 else 0.25)
+    return max(fmas / 2, loads / 2, decode, latency) + 0.75 + 0.08 * loads
 
 
 @dataclass(frozen=True)
@@ -147,7 +175,7 @@ def _shape(problem: Problem, s: ColumnSchedule) -> _Shape:
         return _Shape(rows, problem.in_features, 1, tiles, span / s.span * 4, 0.0, 6.0 * vectors, 10.0 * vectors)
     flat = flatten(problem)
     g = geometry(flat, s)
-    pack = len(g.row_shifts) * len(g.column_shifts) * _plane_cycles(flat, g, s.lanes)
+    pack = vectors * 1.0 if s.direct else len(g.row_shifts) * len(g.column_shifts) * _plane_cycles(flat, g, s.lanes)
     stores = vectors * 1.5 if g.pitch == flat.out_width else vectors * 3 + (span / g.pitch + s.span) * 8
     aligned = s.expand or flat.taps == 1
     split = 0.0 if aligned else s.lanes / 16 * (0.9 if g.pitch % s.lanes else 1 - 1 / flat.kernel[1])
@@ -170,5 +198,5 @@ def _plane_cycles(problem: ConvProblem, g: Geometry, lanes: int) -> float:
         return 3.0 * g.plane / lanes
     rows = g.plane / g.pitch + 1
     chunks = rows * -(-min(g.pitch, g.plane) // lanes)
-    each = {1: 2.5, 2: 5.0}.get(problem.stride[1], 2.0 * lanes)
-    return chunks * each + rows * 10
+    each = {1: 2.0, 2: 3.0}.get(problem.stride[1], 2.0 * lanes)
+    return chunks * each + rows * 6

@@ -17,6 +17,9 @@ class ColumnSchedule:
             rows) instead of one that all taps share.
         lanes: float32 values in a vector.
         workers: threads among which the work is divided.
+        slice: C, how many panels are multiplied at once, entry by entry (SELL-C-sigma: Kreutzer et al., A unified sparse
+            matrix data format, 2014): more independent sums hide the latency of the FMA, and a loop serves C panels.
+        direct: 1x1 convolution over whole tiles only: multiply x where it is, pack nothing.
     """
 
     rows: int
@@ -27,6 +30,8 @@ class ColumnSchedule:
     expand: bool
     lanes: int
     workers: int
+    direct: bool = False
+    slice: int = 1
 
 
 @dataclass(frozen=True)

@@ -24,6 +24,8 @@ from sparsecomp.kernels.schedule import ColumnSchedule
 class Tokens:
     """Columns are tokens."""
 
+    direct = False
+
     def __init__(self, problem: LinearProblem, schedule: ColumnSchedule) -> None:
         self.problem, self.schedule = problem, schedule
         self.tile = schedule.vectors * schedule.lanes
@@ -59,6 +61,10 @@ class Tokens:
     def begin(self, tile: Expr) -> Expr:
         """Locate a group of column tiles; returns its channel group."""
         self.first = let("first", tile * self.span)
+        return 0
+
+    def base(self, feature: Expr) -> Expr:
+        """Where in the packed tile the features from this one on begin."""
         return 0
 
     def column_tiles(self) -> Expr:

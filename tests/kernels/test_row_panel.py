@@ -133,6 +133,13 @@ def test_symbolic_batch() -> None:
         check(problem, schedule, 0.2, size=3)
 
 
+@pytest.mark.parametrize("sparse", [False, True])
+def test_direct_multiplies_x_where_it_is(sparse: bool) -> None:
+    problem = ConvProblem(2, 12, 10, 4, 3 * HOST.lanes, (1, 1), groups=2, epilogue=Epilogue(bias=True))
+    rows = 1 if sparse else 4
+    check(problem, ColumnSchedule(rows, 3, 4, 1, sparse, False, HOST.lanes, 2, direct=True), density=0.4)
+
+
 def test_rows_of_very_different_length() -> None:
     problem = LinearProblem(40, 90, 50)
     weight, inputs = operands(problem, 1.0, 0)

@@ -29,7 +29,7 @@ def space(problem: Problem, stats: WeightStats | float, target: Target) -> list[
     known = stats if isinstance(stats, WeightStats) else WeightStats.unstructured(stats)
     candidates: list[Schedule] = [*_column_schedules(problem, target)]
     if isinstance(problem, LinearProblem):
-        candidates += _feature_schedules(problem, target)
+        candidates += [*_scalar_schedules(problem, target), *_feature_schedules(problem, target)]
     return sorted(candidates, key=lambda s: predict(problem, known, s, target))
 
 
@@ -47,6 +47,16 @@ def build(problem: Problem, schedule: Schedule) -> tvm.tirx.PrimFunc:
         assert isinstance(problem, LinearProblem)
         return feature_kernel.build(problem, schedule)
     return column_kernel.build(problem, schedule)
+
+
+def _scalar_schedules(problem: LinearProblem, target: Target) -> list[Schedule]:
+    """One token or two: a vector along the tokens would be empty, so single values, many rows at once."""
+    if problem.tokens not in (1, 2):
+        return []
+    limit = target.vector_registers // (2 * problem.tokens)
+    depth = min(problem.in_features, max(1, target.l1_bytes // 2 // (4 * problem.tokens)))
+    tile = ColumnSchedule(1, problem.tokens, depth, 1, True, False, 1, target.cores)
+    return [replace(tile, slice=slice) for slice in (4, 8, 16) if slice <= limit]
 
 
 def _feature_schedules(problem: LinearProblem, target: Target) -> list[Schedule]:

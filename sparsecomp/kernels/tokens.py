@@ -96,7 +96,7 @@ class Tokens:
         with T.serial(0, (end - begin + lanes - 1) // lanes) as m, T.serial(0, self._vectors()) as t:
             row = let("row", begin + m * lanes)
             token = let("token", self.first + t * lanes)
-            mask = below(row, end, lanes)
+            mask = below(row, end, lanes) if lanes > 1 else None
             columns = [let("column", load(sums, None, lanes, (row + i) * self.span + t * lanes)) for i in range(lanes)]
             bias = None if self.bias is None else let("b", load(self.bias, mask, lanes, row))
             turned = scratch("turned", lanes * lanes)

@@ -82,7 +82,7 @@ def test_conv(problem: ConvProblem, density: float, seed: int) -> None:
 
 
 @pytest.mark.parametrize("activation", get_args(Activation))
-@pytest.mark.parametrize("kind", ["features", "tokens", "pixels"])
+@pytest.mark.parametrize("kind", ["features", "tokens", "values", "pixels"])
 def test_activation(activation: Activation, kind: str) -> None:
     epilogue = Epilogue(True, True, activation, -0.5, 0.5)
     linear = LinearProblem(20, 30, 40, epilogue)
@@ -90,6 +90,7 @@ def test_activation(activation: Activation, kind: str) -> None:
     cases: dict[str, tuple[Problem, Schedule]] = {
         "features": (linear, FeatureSchedule(4, 2, 30, HOST.lanes, 2)),
         "tokens": (linear, ColumnSchedule(1, 2, 16, 1, True, False, HOST.lanes, 2)),
+        "values": (LinearProblem(1, 30, 40, epilogue), ColumnSchedule(1, 1, 16, 1, True, False, 1, 2, slice=4)),
         "pixels": (problem, ColumnSchedule(2, 2, 4, 1, True, False, HOST.lanes, 2)),
     }
     check(*cases[kind], density=0.5)
@@ -138,6 +139,24 @@ def test_direct_multiplies_x_where_it_is(sparse: bool) -> None:
     problem = ConvProblem(2, 12, 10, 4, 3 * HOST.lanes, (1, 1), groups=2, epilogue=Epilogue(bias=True))
     rows = 1 if sparse else 4
     check(problem, ColumnSchedule(rows, 3, 4, 1, sparse, False, HOST.lanes, 2, direct=True), density=0.4)
+
+
+@pytest.mark.parametrize("tokens", [1, 2])
+@pytest.mark.parametrize("slice", [1, 4, 8])
+def test_few_tokens_by_single_values(tokens: int, slice: int) -> None:
+    problem = LinearProblem(tokens, 70, 45, epilogue=Epilogue(bias=True, residual=True, activation="relu"))
+    check(problem, ColumnSchedule(1, tokens, 32, 1, True, False, 1, 2, slice=slice), density=0.3)
+
+
+@pytest.mark.parametrize("slice", [2, 3, 4])
+@pytest.mark.parametrize("rows", [1, 2])
+def test_slices(slice: int, rows: int) -> None:
+    lanes = HOST.lanes
+    linear = LinearProblem(19, 70, 45, epilogue=Epilogue(bias=True, residual=True))
+    check(linear, ColumnSchedule(rows, 2, 32, 1, True, False, lanes, 2, slice=slice), density=0.2)
+    conv = ConvProblem(1, 13, 21, 9, 7, (3, 3), padding=(1, 1, 1, 1), epilogue=Epilogue(bias=True, activation="gelu"))
+    for expand in (False, True):
+        check(conv, ColumnSchedule(rows, 2, 5, 1, True, expand, lanes, 2, slice=slice), density=0.2)
 
 
 def test_rows_of_very_different_length() -> None:

@@ -134,4 +134,4 @@ def _as_they_are(counts: Array) -> npt.NDArray[np.int64]:
 
 def _rank(counts: Array) -> npt.NDArray[np.int64]:
     """``0 ... count - 1`` for each of the counts, in one line."""
-    return np.arange(counts.sum()) - np.repeat(np.cumsum(counts) - counts, counts)
+    return np.asarray(np.arange(counts.sum()) - np.repeat(np.cumsum(counts) - counts, counts))

@@ -9,16 +9,22 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from sparsecomp.kernels.cost_dense import (
+    L2_BYTES_PER_CYCLE,
+    LATENCY,
+    UNKNOWN_TOKENS,
+    channel_cycles,
+    feature_cycles,
+    step_cycles,
+    stream_cycles,
+)
 from sparsecomp.kernels.geometry import Geometry, copies_lines, flatten, geometry
 from sparsecomp.kernels.problem import ConvProblem, LinearProblem, Problem
-from sparsecomp.kernels.schedule import ColumnSchedule, FeatureSchedule, Schedule
+from sparsecomp.kernels.schedule import ChannelSchedule, ColumnSchedule, FeatureSchedule, Schedule
 from sparsecomp.targets.base import Target
 
 PANEL_ROWS = (1, 2, 4, 8)
-UNKNOWN_TOKENS = 128
-LATENCY = 4
 PANEL_OVERHEAD = 14
-L2_BYTES_PER_CYCLE = 32
 
 
 @dataclass(frozen=True)
@@ -57,7 +63,10 @@ def predict(problem: Problem, stats: WeightStats, schedule: Schedule, target: Ta
     cycle = 4 * target.lanes / target.flops
     if isinstance(schedule, FeatureSchedule):
         assert isinstance(problem, LinearProblem)
-        cycles = _feature_cycles(problem, schedule, target)
+        cycles = feature_cycles(problem, schedule, target)
+    elif isinstance(schedule, ChannelSchedule):
+        assert isinstance(problem, ConvProblem)
+        cycles = channel_cycles(problem, schedule, target)
     else:
         cycles = _column_cycles(problem, stats, schedule, target)
     return cycle * (cycles + 0.7 * _traffic_cycles(problem, target))
@@ -71,38 +80,7 @@ def _traffic_cycles(problem: Problem, target: Target) -> float:
     else:
         pixels = 2 * p.out_channels * p.out_height * p.out_width
         values = (p.batch or 1) * (p.in_channels * p.height * p.width + pixels)
-    return _stream_cycles(4 * values, target) / target.cores
-
-
-def _feature_cycles(problem: LinearProblem, s: FeatureSchedule, target: Target) -> float:
-    tokens = problem.tokens or UNKNOWN_TOKENS
-    panel = s.vectors * s.lanes
-    panels = -(-problem.out_features // panel)
-    full, rest = divmod(tokens, s.tokens)
-    step = full * _step(s.tokens, s.vectors) + (_step(rest, s.vectors) if rest else 0)
-    blocks = -(-problem.in_features // s.depth)
-    stores = tokens * s.vectors * panels * (2 + 4 * (blocks - 1))
-    held = (tokens + panel) * s.depth * 4
-    inputs = (
-        0.0 if held < 0.6 * target.l2_bytes else panels * _stream_cycles(tokens * problem.in_features * 4, target, 2)
-    )
-    compute = (step * problem.in_features * panels + stores + inputs) / s.workers
-    weights = problem.in_features * panels * panel * 4
-    return max(compute, _stream_cycles(weights, target) / min(s.workers, target.cores))
-
-
-def _step(rows: int, vectors: int, split: float = 0.0) -> float:
-    """Cycles of one column of a register tile: as many as its FMAs, its loads, its latency or its decoding take."""
-    fmas = rows * vectors
-    loads = rows + vectors * (1 + split)
-    return max(fmas / 2, loads / 2, LATENCY, (fmas + vectors + 3) / 5) + 0.08 * loads
-
-
-def _stream_cycles(nbytes: float, target: Target, least: int = 1) -> float:
-    """Cycles to read something once from where it fits, but no nearer than cache level ``least`` (counted from 0)."""
-    cycle = 4 * target.lanes / target.flops
-    level = 1 if nbytes < target.l2_bytes * 3 / 4 else 2 if nbytes < target.l3_bytes / 2 else 3
-    return nbytes / target.bytes_per_s[max(level, least)] / cycle
+    return stream_cycles(4 * values, target) / target.cores
 
 
 def _column_cycles(problem: Problem, stats: WeightStats, s: ColumnSchedule, target: Target) -> float:
@@ -117,7 +95,7 @@ def _column_cycles(problem: Problem, stats: WeightStats, s: ColumnSchedule, targ
     reload = shape.channels * shape.tile_bytes / L2_BYTES_PER_CYCLE if s.span > 1 else 0.0  # else packing put it in L1
     tile = products + reload + (1.5 if single else 1.0) * shape.rows * shape.store_cycles / s.span
     packing = shape.channels * shape.pack_cycles * max(1.0, s.workers / shape.tiles)
-    weights = _stream_cycles(entries * (4 * s.rows + 2), target)
+    weights = stream_cycles(entries * (4 * s.rows + 2), target)
     parts = min(s.workers, target.cores)
     return max(shape.tiles * (tile * s.span + packing) / parts, weights * s.span * shape.tiles / parts)
 
@@ -125,7 +103,7 @@ def _column_cycles(problem: Problem, stats: WeightStats, s: ColumnSchedule, targ
 def _single_rows(
     s: ColumnSchedule, shape: "_Shape", target: Target, entries: float, lists: float, partial: bool
 ) -> float:
-    """Cycles of the products where a panel is one row; the constants are fitted to measurements (see docs/tuning.md)."""
+    """Cycles of the products where a panel is one row; the constants are fitted to measurements."""
     beyond = min(1.0, max(0.0, s.depth * shape.tile_bytes / target.l1_bytes - 0.8) / 0.6)
     loads = s.vectors * (1 + shape.split) * (1 + 0.9 * beyond)
     step = max(0.45 * loads + 0.6, LATENCY * 0.6 / s.slice)
@@ -139,7 +117,7 @@ def _panels(s: ColumnSchedule, shape: "_Shape", target: Target, entries: float, 
         step = _sparse_step(s, shape.split, from_l1)
     else:
         stream = s.vectors * s.lanes * 4 / L2_BYTES_PER_CYCLE
-        step = _step(s.rows, s.vectors, shape.split) + stream * (0.1 if from_l1 else 0.35)
+        step = step_cycles(s.rows, s.vectors, shape.split) + stream * (0.1 if from_l1 else 0.35)
     return entries * step + lists * (PANEL_OVERHEAD + (2 * s.rows * s.vectors if partial else 0))
 
 

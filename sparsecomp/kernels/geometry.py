@@ -104,7 +104,7 @@ def copies_lines(problem: ConvProblem, planes: Geometry) -> bool:
 
 
 def allows_direct(problem: Problem, schedule: ColumnSchedule) -> bool:
-    """Whether x can be multiplied where it is: 1x1 convolution, whole tiles, channels not all in the same cache sets."""
+    """Whether x can be multiplied where it is: 1x1, whole tiles, channels not all in the same cache sets."""
     if not isinstance(problem, ConvProblem) or flatten(problem) is problem:
         return False
     pixels = problem.height * problem.width

@@ -7,11 +7,11 @@ import numpy as np
 import numpy.typing as npt
 import tvm
 
-from sparsecomp.kernels import column_kernel, feature_kernel
+from sparsecomp.kernels import channel_kernel, column_kernel, feature_kernel
 from sparsecomp.kernels.cost import PANEL_ROWS, WeightStats, predict
 from sparsecomp.kernels.geometry import allows_direct, flatten, geometry
 from sparsecomp.kernels.problem import ConvProblem, LinearProblem, Problem
-from sparsecomp.kernels.schedule import ColumnSchedule, FeatureSchedule, Schedule
+from sparsecomp.kernels.schedule import ChannelSchedule, ColumnSchedule, FeatureSchedule, Schedule
 from sparsecomp.targets.base import Target
 
 Array = npt.NDArray[np.generic]
@@ -30,6 +30,8 @@ def space(problem: Problem, stats: WeightStats | float, target: Target) -> list[
     candidates: list[Schedule] = [*_column_schedules(problem, target)]
     if isinstance(problem, LinearProblem):
         candidates += [*_scalar_schedules(problem, target), *_feature_schedules(problem, target)]
+    else:
+        candidates += _channel_schedules(problem, target)
     return sorted(candidates, key=lambda s: predict(problem, known, s, target))
 
 
@@ -38,6 +40,9 @@ def pack(weight: Array, problem: Problem, schedule: Schedule) -> tuple[Array, ..
     if isinstance(schedule, FeatureSchedule):
         assert isinstance(problem, LinearProblem)
         return feature_kernel.pack(weight, problem, schedule)
+    if isinstance(schedule, ChannelSchedule):
+        assert isinstance(problem, ConvProblem)
+        return channel_kernel.pack(weight, problem, schedule)
     return column_kernel.pack(weight, problem, schedule)
 
 
@@ -46,6 +51,9 @@ def build(problem: Problem, schedule: Schedule) -> tvm.tirx.PrimFunc:
     if isinstance(schedule, FeatureSchedule):
         assert isinstance(problem, LinearProblem)
         return feature_kernel.build(problem, schedule)
+    if isinstance(schedule, ChannelSchedule):
+        assert isinstance(problem, ConvProblem)
+        return channel_kernel.build(problem, schedule)
     return column_kernel.build(problem, schedule)
 
 
@@ -68,6 +76,28 @@ def _feature_schedules(problem: LinearProblem, target: Target) -> list[Schedule]
         tokens = min(room, problem.tokens or room, 14)
         depths = sorted({min(problem.in_features, d) for d in (256, 512, 1024, problem.in_features)})
         found += [FeatureSchedule(tokens, vectors, depth, target.lanes, target.cores) for depth in depths]
+    return found
+
+
+def _channel_schedules(problem: ConvProblem, target: Target) -> list[Schedule]:
+    """Tiles that fill the registers or divide a row of the image; the weights of a depth block stay in the L2 cache."""
+    if problem.batch is None:
+        return []
+    found: list[Schedule] = []
+    channels = problem.in_channels // problem.groups
+    for vectors in range(1, 5):
+        most = min((target.vector_registers - 1) // vectors - 1, problem.out_width)
+        for pixels in {n for n in range(max(1, most // 2), most + 1) if problem.out_width % n == 0} | {max(1, most)}:
+            panel = vectors * target.lanes * 4
+            depths = {_even(channels, max(1, int(s * target.l2_bytes) // (problem.taps * panel))) for s in (0.06, 0.16)}
+            rows = max(1, target.l2_bytes // 8 // (problem.out_width * panel))
+            chunks = {-(-problem.out_height // n) for n in (1, 2, 4, 8)}
+            fitting = {c for c in chunks if c <= rows} or {min(rows, problem.out_height)}
+            found += [
+                ChannelSchedule(pixels, vectors, depth, chunk, target.lanes, target.cores)
+                for depth in depths
+                for chunk in fitting
+            ]
     return found
 
 

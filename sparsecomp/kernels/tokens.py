@@ -63,7 +63,7 @@ class Tokens:
         self.first = let("first", tile * self.span)
         return 0
 
-    def base(self, feature: Expr) -> Expr:
+    def base(self, first_feature: Expr) -> Expr:  # noqa: ARG002  the pixels need it
         """Where in the packed tile the features from this one on begin."""
         return 0
 

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from sparsecomp.kernels.cost import WeightStats
 from sparsecomp.kernels.problem import Activation, ConvProblem, Epilogue, LinearProblem, Problem
 from sparsecomp.kernels.row_panel import build, pack, space
-from sparsecomp.kernels.schedule import ColumnSchedule, FeatureSchedule, Schedule
+from sparsecomp.kernels.schedule import ChannelSchedule, ColumnSchedule, FeatureSchedule, Schedule
 from tests.kernels.reference import AVX2, call, compute, expect, host, operands, relative_error
 
 HOST = host()
@@ -141,6 +141,25 @@ def test_direct_multiplies_x_where_it_is(sparse: bool) -> None:
     check(problem, ColumnSchedule(rows, 3, 4, 1, sparse, False, HOST.lanes, 2, direct=True), density=0.4)
 
 
+CHANNEL_PROBLEMS = [
+    ConvProblem(2, 5, 40, 9, 11, (3, 3), padding=(1, 1, 1, 1), epilogue=Epilogue(bias=True, residual=True)),
+    ConvProblem(1, 6, 21, 13, 10, (3, 2), (2, 3), (2, 0, 1, 3), (1, 2), epilogue=Epilogue(activation="gelu")),
+    ConvProblem(1, 8, 36, 7, 7, (1, 1), (2, 2), groups=2, epilogue=Epilogue(bias=True, activation="relu")),
+    ConvProblem(1, 30, 7, 1, 29, (1, 3), padding=(0, 0, 1, 1), dilation=(1, 1)),
+    ConvProblem(1, 3, 1, 1, 1, (1, 1)),
+]
+
+
+@pytest.mark.parametrize("problem", CHANNEL_PROBLEMS, ids=str)
+@pytest.mark.parametrize(("pixels", "vectors", "depth", "chunk"), [(4, 2, 100, 3), (7, 1, 2, 100), (3, 3, 3, 1)])
+def test_tiles_of_pixels_times_panels_of_channels(
+    problem: ConvProblem, pixels: int, vectors: int, depth: int, chunk: int
+) -> None:
+    channels = problem.in_channels // problem.groups
+    schedule = ChannelSchedule(pixels, vectors, min(depth, channels), min(chunk, problem.out_height), HOST.lanes, 2)
+    check(problem, schedule, density=1.0)
+
+
 @pytest.mark.parametrize("tokens", [1, 2])
 @pytest.mark.parametrize("slice", [1, 4, 8])
 def test_few_tokens_by_single_values(tokens: int, slice: int) -> None:
@@ -180,7 +199,7 @@ def test_avx2_code_runs_on_wider_machines() -> None:
 def test_dense_is_always_a_candidate() -> None:
     for problem in NETWORK_LAYERS:
         found = space(problem, 0.05, HOST)
-        assert any(isinstance(s, FeatureSchedule) or not s.sparse for s in found)
+        assert any(isinstance(s, FeatureSchedule) or not getattr(s, "sparse", False) for s in found)
 
 
 def test_the_model_prefers_sparse_for_sparse_and_dense_for_dense() -> None:

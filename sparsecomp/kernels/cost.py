@@ -93,7 +93,7 @@ def _column_cycles(problem: Problem, stats: WeightStats, s: ColumnSchedule, targ
     single = s.sparse and s.rows == 1
     products = (_single_rows if single else _panels)(s, shape, target, entries, panels * blocks, partial)
     reload = shape.channels * shape.tile_bytes / L2_BYTES_PER_CYCLE if s.span > 1 else 0.0  # else packing put it in L1
-    tile = products + reload + (1.5 if single else 1.0) * shape.rows * shape.store_cycles / s.span
+    tile = products + reload + (1.8 if single else 1.0) * shape.rows * shape.store_cycles / s.span
     packing = shape.channels * shape.pack_cycles * max(1.0, s.workers / shape.tiles)
     weights = stream_cycles(entries * (4 * s.rows + 2), target)
     parts = min(s.workers, target.cores)
@@ -106,8 +106,8 @@ def _single_rows(
     """Cycles of the products where a panel is one row; the constants are fitted to measurements."""
     beyond = min(1.0, max(0.0, s.depth * shape.tile_bytes / target.l1_bytes - 0.8) / 0.6)
     loads = s.vectors * (1 + shape.split) * (1 + 0.9 * beyond)
-    step = max(0.45 * loads + 0.6, LATENCY * 0.6 / s.slice)
-    return entries * step + lists * (9 / s.slice + 3 + (2 * s.vectors if partial else 0))
+    step = max(0.55 * loads + 0.7, LATENCY * 0.7 / s.slice)
+    return entries * step + lists * (11 / s.slice + 3.5 + (2.4 * s.vectors if partial else 0))
 
 
 def _panels(s: ColumnSchedule, shape: "_Shape", target: Target, entries: float, lists: float, partial: bool) -> float:

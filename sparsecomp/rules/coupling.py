@@ -143,10 +143,11 @@ class Coupling:
                 self.axes[key][mask & (self.axes[key] == 0)] = len(self.causes)
 
     def _close(self) -> None:
-        waiting = [node for node, application in self.calls.items() if application.rule is not None]
+        ruled = [node for node, application in self.calls.items() if application.rule is not None]
+        waiting = ruled
         while waiting:
             self._close_from(deque(reversed(waiting)))
-            waiting = [node for node in waiting if self._leave_something(self.calls[node])]
+            waiting = [node for node in ruled if self._leave_something(self.calls[node])]
 
     def _close_from(self, waiting: deque[Node]) -> None:
         queued = set(waiting)
@@ -189,13 +190,28 @@ class Coupling:
             self._keep_variable(node, name, mask, "reads it")
 
     def _leave_something(self, application: Application) -> bool:
-        """Keep one index of a contracted variable that would lose all, though the result is needed; was there one?"""
-        node = application.call.node
-        empty = [name for name in self._demanded(application) if not bool((self.variables[node, name] > 0).any())]
-        for name in empty:
-            first = torch.arange(self.variables[node, name].numel()) == 0
-            self._keep_variable(node, name, first, "must have something to work on")
-        return bool(empty)
+        """Keep one index of what would lose all, though the result is needed; was there anything?
+
+        That is a contracted variable or, except where a rule drops whole operands, an axis that is read.
+        """
+        first = {name: torch.tensor(0) for name in self._demanded(application)}
+        for link in self._read_links(application):
+            if not bool((self.axes[link.value, link.axis] > 0).any()):
+                first |= {name: index[0] for name, index in link.parts if index[0] != ABSENT}
+        kept = [self._keep_one(application.call.node, name, index) for name, index in first.items()]
+        return any(kept)
+
+    def _read_links(self, application: Application) -> list[Link]:
+        if application.rule is None or application.rule.drops_operands or not self._is_wanted(application):
+            return []
+        return [link for link in application.relation.links if not link.is_output and link.size > 0]
+
+    def _keep_one(self, node: Node, name: str, index: Tensor) -> bool:
+        causes = self.variables[node, name]
+        if causes.numel() == 0 or bool((causes > 0).any()):
+            return False
+        self._keep_variable(node, name, torch.arange(causes.numel()) == index, "must have something to work on")
+        return True
 
     def _keep_variable(self, node: Node, name: str, mask: Tensor, why: str) -> None:
         causes = self.variables[node, name]

@@ -54,6 +54,7 @@ class Coupling:
         free_inputs: bool = False,
         wanted: Mapping[AxisKey, Tensor] | None = None,
     ) -> None:
+        self.module = module
         self.calls = calls
         self.table = table
         self.causes: list[Cause] = []
@@ -112,7 +113,7 @@ class Coupling:
             self._need(outputs_of(node), Cause(node, "is an input"))
         elif node.op == "output":
             results = [value for each in node.all_input_nodes if (value := value_of(each)) is not None]
-            self._need(results, Cause(node, "is the output"), wanted)
+            self._need(results, Cause(node, "returns it"), wanted)
         elif node in self.calls:
             self._seed_call(self.calls[node])
 

@@ -115,6 +115,8 @@ class Compilation:
             relative_error=error,
             kernels=kernels,
             decisions=tuple(decision.to_dict() for decision in decisions.values()),
+            removed=tuple(asdict(each) for each in program.removed),
+            staying=tuple(asdict(each) for each in program.staying),
         )
         programs = {"captured": self.captured, "final": self.final}
         return Library(executable, module, weights, signature, copied, self.target, report, programs=programs)

@@ -6,14 +6,18 @@ import torch
 from torch import Tensor
 
 from sparsecomp.program import Program, Staying, layer_name
+from sparsecomp.rules.call import Value
 from sparsecomp.rules.coupling import AxisKey, Coupling
 from sparsecomp.rules.propagate import Reads, applications, constants, readers
+
+_PADDING = (torch.ops.aten.pad.default, torch.ops.aten.constant_pad_nd.default)
 
 
 def what_stays(program: Program) -> tuple[Staying, ...]:
     """For each group of tied axes with idle slices that `RemoveDeadSlices` cannot remove: what stays, and why.
 
-    Inputs of the program, its parameters and axes of size one are left out; only what is computed is looked at.
+    Only what is computed and read is looked at. Left out are inputs, parameters, axes of size one, and padding, which
+    is constant by its nature.
     """
     calls = applications(program.module)
     return staying(Coupling(program.module, calls, constants(program.module, calls)))
@@ -23,11 +27,11 @@ def staying(coupling: Coupling) -> tuple[Staying, ...]:
     """As `what_stays`, of a coupling by which nothing can be removed."""
     reads = readers(coupling.module, coupling.calls, coupling.table)
     found = [_of_group(group, coupling, reads) for group in coupling.groups()]
-    return tuple(sorted((each for each in found if each is not None), key=lambda each: each.tensor))
+    return tuple(each for each in found if each is not None)
 
 
 def _of_group(group: list[AxisKey], coupling: Coupling, reads: Reads) -> Staying | None:
-    computed = [(value, axis) for value, axis in group if value.node.op == "call_function" and value.size(axis) != 1]
+    computed = [key for key in group if _is_computed(*key) and bool(reads[key].any())]
     idle = {key: _idle(key, coupling, reads) for key in computed}
     if not any(bool(mask.any()) for mask in idle.values()):
         return None
@@ -43,6 +47,11 @@ def _of_group(group: list[AxisKey], coupling: Coupling, reads: Reads) -> Staying
         members=tuple(sorted({each.node.name for each, _ in group})),
         reasons=tuple(reasons.most_common()),
     )
+
+
+def _is_computed(value: Value, axis: int) -> bool:
+    node = value.node
+    return node.op == "call_function" and node.target not in _PADDING and value.size(axis) != 1
 
 
 def _idle(key: AxisKey, coupling: Coupling, reads: Reads) -> Tensor:

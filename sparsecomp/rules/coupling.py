@@ -7,7 +7,7 @@ cause: the need that it goes back to.
 """
 
 from collections import defaultdict, deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import networkx as nx
@@ -84,12 +84,11 @@ class Coupling:
         number = int(self.axes[value, axis][index])
         return self.causes[number - 1] if number else None
 
-    def groups(self) -> Iterator[list[AxisKey]]:
-        """Axes that are tied together, directly or through others."""
-        for component in nx.connected_components(self.graph):
-            axes = [key for key in component if isinstance(key[0], Value)]
-            if axes:
-                yield axes
+    def groups(self) -> list[list[AxisKey]]:
+        """Axes that are tied together, directly or through others; all in the order of the graph."""
+        place = {key: i for i, key in enumerate(self.axes)}
+        found = [[key for key in part if key in place] for part in nx.connected_components(self.graph)]
+        return sorted((sorted(axes, key=place.__getitem__) for axes in found if axes), key=lambda axes: place[axes[0]])
 
     def _add_axes(self, node: Node) -> None:
         for value in outputs_of(node) if value_of(node) is None or value_of(node) == Value(node) else ():

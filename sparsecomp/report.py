@@ -24,6 +24,7 @@ class Report:
         decisions: for each weight of a linear or convolution: its candidates, the one chosen, and why.
         removed: for each group of axes that are tied together and lost slices: where, how many of how many.
         staying: for each group with slices that are constant or not read and stay: how many, and why.
+        callbacks: custom operators that nobody can translate, for which the program calls torch.
     """
 
     model: str
@@ -38,6 +39,7 @@ class Report:
     decisions: tuple[Mapping[str, Any], ...] = ()
     removed: tuple[Mapping[str, Any], ...] = ()
     staying: tuple[Mapping[str, Any], ...] = ()
+    callbacks: tuple[str, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON types."""
@@ -46,7 +48,7 @@ class Report:
     @staticmethod
     def from_dict(data: Mapping[str, Any]) -> "Report":
         """The inverse of `to_dict`."""
-        lists = {name: tuple(data.get(name, ())) for name in ("passes", "decisions", "removed", "staying")}
+        lists = {name: tuple(data.get(name, ())) for name in ("passes", "decisions", "removed", "staying", "callbacks")}
         return Report(**{**data, **lists})
 
     def to_json(self, path: str | Path) -> None:
@@ -69,4 +71,5 @@ class Report:
         for item in self.staying:
             why = "; ".join(reason for reason, _ in item["reasons"])
             lines.append(f"stays   {item['idle']} of {item['slices']} in {item['layer']}: {why}")
+        lines += [f"torch   runs {call}" for call in self.callbacks]
         return "\n".join(lines)

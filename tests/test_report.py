@@ -25,6 +25,7 @@ reports = st.builds(
     decisions=st.lists(entries, max_size=3).map(tuple),
     removed=st.lists(entries, max_size=3).map(tuple),
     staying=st.lists(entries, max_size=3).map(tuple),
+    callbacks=st.lists(st.text(max_size=4), max_size=3).map(tuple),
 )
 REPORT = Report(
     model="Net",

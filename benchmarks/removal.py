@@ -46,7 +46,7 @@ class Removal:
         macs: fraction of multiply-adds that is left.
         live_macs: fraction that has to be left.
         error: relative error of the outputs.
-        seconds: time of the pass.
+        seconds: processor time of the pass.
     """
 
     model: str
@@ -75,7 +75,7 @@ def remove(name: str, share: float, full: bool) -> Removal:
     expected = program.example_outputs()
     zero, channels = zero_channels(program), all_channels(program)
     parameters, macs = size(program), multiply_adds(program)
-    start = time.perf_counter()
+    start = time.process_time()
     RemoveDeadSlices().apply(program)
     return Removal(
         model=name,
@@ -86,7 +86,7 @@ def remove(name: str, share: float, full: bool) -> Removal:
         live_parameters=live.live_parameters / live.parameters,
         macs=multiply_adds(program) / macs,
         live_macs=live.live_macs / live.macs,
-        seconds=time.perf_counter() - start,
+        seconds=time.process_time() - start,
         error=relative_error(program.example_outputs(), expected),
     )
 

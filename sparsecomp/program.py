@@ -153,13 +153,19 @@ class Program:
         """All tensors that the graph reads, by name, in graph order."""
         return {str(node.target): self.weight(node) for node in self.graph.find_nodes(op="get_attr")}
 
-    def add_weight(self, name: str, tensor: torch.Tensor, before: fx.Node) -> fx.Node:
-        """Store ``tensor`` under a free name made from ``name`` and return a new ``get_attr`` node for it."""
+    def add_weight(self, name: str, tensor: torch.Tensor, before: fx.Node, trained: bool = False) -> fx.Node:
+        """Store ``tensor`` under a free name made from ``name`` and return a new ``get_attr`` node for it.
+
+        It becomes a parameter if it is ``trained``, else a buffer.
+        """
         free = name = name.replace(".", "_")
         count = 1
         while hasattr(self.module, free):
             free, count = f"{name}_{count}", count + 1
-        self.module.register_buffer(free, tensor.detach())
+        if trained:
+            self.module.register_parameter(free, torch.nn.Parameter(tensor.detach()))
+        else:
+            self.module.register_buffer(free, tensor.detach())
         with self.graph.inserting_before(before):
             node = self.graph.get_attr(free)
         node.meta["val"] = self.fake(tensor)

@@ -181,7 +181,7 @@ def _linear(program: Program, node: fx.Node) -> bool:
     value = program.weight(weight)
     if value.dim() != 2:
         return False
-    transposed = program.add_weight(str(weight.target), value.t().contiguous(), before=node)
+    transposed = program.add_weight(str(weight.target), value.t().contiguous(), before=node, trained=True)
     node.target, node.args = aten.linear.default, (x, transposed, bias)
     return True
 

@@ -22,6 +22,10 @@ class Report:
         relative_error: of the compiled program against the model on the example inputs; None if not verified.
         kernels: how often each kernel or schedule rule was used.
         decisions: for each weight of a linear or convolution: its candidates, the one chosen, and why.
+        tuning: how measurements took part; empty if none did. ``records``: the file they are kept in, or None;
+            ``layers``: how many weights they chose the schedule of; ``predicted`` and ``measured``: the seconds of
+            those layers; ``trials``, ``failed`` and ``ended``: of the measurements that this compile made; ``notice``:
+            why the records could not be read.
     """
 
     model: str
@@ -34,6 +38,7 @@ class Report:
     relative_error: float | None = None
     kernels: Mapping[str, int] = field(default_factory=dict)
     decisions: tuple[Mapping[str, Any], ...] = ()
+    tuning: Mapping[str, Any] = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON types."""
@@ -57,4 +62,16 @@ class Report:
             "passes  " + ", ".join(item["name"] for item in self.passes if item["changed"]),
             "kernels " + ", ".join(f"{name} x{count}" for name, count in sorted(self.kernels.items())),
         ]
-        return "\n".join(lines)
+        return "\n".join([*lines, *self._tuning_lines()])
+
+    def _tuning_lines(self) -> list[str]:
+        tuning = self.tuning
+        if tuning.get("notice"):
+            return [f"tuning  {tuning['notice']}"]
+        if not tuning:
+            return []
+        times = f"predicted {tuning['predicted'] * 1e3:.2f} ms, measured {tuning['measured'] * 1e3:.2f} ms"
+        source = f"; records {tuning['records']}" if tuning["records"] else ""
+        made = f"; {tuning['trials']} trials now, {tuning['failed']} failed" if "trials" in tuning else ""
+        chosen = f"{tuning['layers']} of {len(self.decisions)} layers chosen by measurement"
+        return [f"tuning  {chosen}: {times}{made}{source}"]

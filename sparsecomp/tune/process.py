@@ -17,6 +17,9 @@ START_SECONDS = 120.0
 COMMAND = (sys.executable, "-m", "sparsecomp.tune.worker")
 
 
+_BACKTRACE = ("File ", "!!!")  # how lines of the one that TVM prints begin
+
+
 class TrialError(Exception):
     """One trial gave no time; the message says why."""
 
@@ -47,8 +50,8 @@ class Worker:
         self._end()
         self._messages.close()
 
-    def ask(self, request: Request) -> list[float]:
-        """The answer to a request.
+    def ask(self, request: Request) -> tuple[float, float | None]:
+        """The seconds of the schedule, and those of the best so far in its turns; see `timing.compare`.
 
         Raises:
             TimeOutError: there was none in time.
@@ -66,10 +69,12 @@ class Worker:
             raise
         if failure is not None:
             raise TrialError(failure)
-        assert isinstance(seconds, list)
-        return seconds
+        tried, best = seconds
+        return tried, best
 
     def _start(self) -> None:
+        self._messages.seek(0)
+        self._messages.truncate()
         self._pipe, theirs = multiprocessing.Pipe()
         with theirs:
             self._process = subprocess.Popen(
@@ -102,8 +107,9 @@ class Worker:
         status = self._process.wait()
         how = signal.Signals(-status).name if status < 0 else f"exit code {status}"
         self._messages.seek(0)
-        printed = self._messages.read().decode(errors="replace").strip().splitlines()
-        return ": ".join([f"the process died ({how})", *printed[-1:]])
+        printed = self._messages.read().decode(errors="replace").splitlines()
+        words = [line for line in printed if line.strip() and not line.lstrip().startswith(_BACKTRACE)]
+        return ": ".join([f"the process died ({how})", *words[-1:]])
 
     def _end(self) -> None:
         if self._process is not None:
@@ -112,8 +118,6 @@ class Worker:
         if self._pipe is not None:
             self._pipe.close()
         self._process = self._pipe = None
-        self._messages.seek(0)
-        self._messages.truncate()
 
 
 def _path() -> dict[str, str]:

@@ -1,7 +1,14 @@
-"""How one schedule is measured: real weights, aligned buffers, cold weights, interleaved with the best so far."""
+"""How one schedule is measured: real weights, aligned buffers, cold weights, in turns with the best so far.
 
+What else a machine does, and how fast it runs at the moment, changes the time of a call by a third and more, from one
+tenth of a second to the next. So the calls of two schedules alternate, and their ratio is the median of the ratios of
+neighbouring calls. Of the same kernel measured against itself, that is within a hundredth of 1, where the ratio of the
+minima is off by a tenth and more.
+"""
+
+import statistics
 import time
-from collections.abc import Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,11 +23,11 @@ from sparsecomp.kernels.schedule import Schedule
 from sparsecomp.lower.machine_code import NAME
 from sparsecomp.targets import Target
 
-ROUNDS = 6
-SECONDS_A_ROUND = 0.006
-LEAST_CALLS = 3
-MOST_SECONDS = 4.0
-HOPELESS = 4.0  # times slower than the best so far: the first calls say enough
+SECONDS = 0.1  # that one schedule is called for
+LEAST_CALLS = 15
+MOST_CALLS = 400
+HOPELESS = 3.0  # times slower than the best so far: the first calls say enough
+FIRST_CALLS = 3
 MOST_COPIES = 64
 MOST_BYTES = 128 << 20  # of all copies of a weight
 TOLERANCE = 1e-3
@@ -47,6 +54,18 @@ class Layer:
     passing: int
 
 
+class Operands:
+    """What all schedules of a layer read and write: in memory of TVM's, aligned as compiled code expects."""
+
+    def __init__(self, layer: Layer) -> None:
+        self.weight = np.load(layer.directory / "weight.npy")
+        self.expected = np.load(layer.directory / "y.npy")
+        self.x = _tensor(np.load(layer.directory / "x.npy"))
+        extra = [layer.directory / f"{name}.npy" for name in ("bias", "residual")]
+        self.extra = [_tensor(np.load(path)) for path in extra if path.exists()]
+        self.y = _tensor(self.expected)
+
+
 class Runner:
     """A kernel that is ready to be called, over as many copies of the weight as keep it from staying in a cache.
 
@@ -57,20 +76,19 @@ class Runner:
         WrongResultError: the kernel computes something else than PyTorch.
     """
 
-    def __init__(self, layer: Layer, schedule: Schedule) -> None:
+    def __init__(self, layer: Layer, schedule: Schedule, operands: Operands) -> None:
         target = tvm.target.Target(layer.target.tvm_options())
         # The passes that make the machine code of a compile, by the name under which they are registered.
         self._call = tvm.compile(build(layer.problem, schedule), target=target, tir_pipeline=NAME)
-        arrays = pack(np.load(layer.directory / "weight.npy"), layer.problem, schedule)
+        arrays = pack(operands.weight, layer.problem, schedule)
         nbytes = max(1, sum(array.nbytes for array in arrays))
-        x, *extra = _tensors(_load(layer.directory, "x", "bias", "residual"))
-        expected = _load(layer.directory, "y")[0]
-        y = tvm.runtime.tensor(np.full_like(expected, np.nan))
         copies = max(1, min(MOST_COPIES, min(layer.passing, MOST_BYTES) // nbytes))
-        self._arguments = [(x, *_tensors(arrays), *extra, y) for _ in range(copies)]
+        packed = [[_tensor(array) for array in arrays] for _ in range(copies)]
+        self._arguments = [(operands.x, *weight, *operands.extra, operands.y) for weight in packed]
         self._next = 0
+        operands.y.copyfrom(np.full_like(operands.expected, np.nan))
         self()
-        _check(y.numpy(), expected)
+        _check(operands.y.numpy(), operands.expected)
 
     def __call__(self) -> float:
         """Call it once; returns the seconds it took."""
@@ -81,30 +99,30 @@ class Runner:
         return time.perf_counter() - begin
 
 
-def compare(runners: Sequence[Runner]) -> list[float]:
-    """The least seconds of each: in turns, so that what else the machine does meets all alike."""
-    least = [min(runner() for _ in range(2)) for runner in runners]  # the first calls find the threads asleep
-    if least[0] > HOPELESS * min(least):
-        return least
-    end = time.perf_counter() + MOST_SECONDS
-    for _ in range(ROUNDS):
-        if time.perf_counter() > end:
-            break
-        for index, runner in enumerate(runners):
-            calls = max(LEAST_CALLS, int(SECONDS_A_ROUND / least[index]))
-            runner()  # brings the input into the caches and wakes the threads
-            least[index] = min(least[index], *(runner() for _ in range(calls)))
-    return least
+def compare(tried: Callable[[], float], best: Callable[[], float] | None = None) -> tuple[float, float | None]:
+    """The seconds of a call of each, such that their ratio is the median of the ratios of neighbouring calls.
+
+    Args:
+        tried: calls what is measured, and returns the seconds.
+        best: the same of what it is compared with.
+    """
+    if best is None:
+        once = min(tried() for _ in range(FIRST_CALLS))
+        return statistics.median(tried() for _ in range(_calls(once))), None
+    pairs = [(tried(), best()) for _ in range(FIRST_CALLS)]
+    once = min(first for first, _ in pairs)
+    if once < HOPELESS * min(second for _, second in pairs):
+        pairs = [(tried(), best()) for _ in range(_calls(once))]
+    seconds = statistics.median(second for _, second in pairs)
+    return seconds * statistics.median(first / second for first, second in pairs), seconds
 
 
-def _tensors(arrays: Sequence[npt.NDArray[Any]]) -> list[Any]:
-    """Copies in memory of TVM's, which is aligned to whole vectors, as compiled code expects."""
-    return [tvm.runtime.tensor(np.ascontiguousarray(array)) for array in arrays]
+def _calls(seconds: float) -> int:
+    return max(LEAST_CALLS, min(MOST_CALLS, int(SECONDS / seconds)))
 
 
-def _load(directory: Path, *names: str) -> list[npt.NDArray[Any]]:
-    paths = [directory / f"{name}.npy" for name in names]
-    return [np.load(path) for path in paths if path.exists()]
+def _tensor(array: npt.NDArray[Any]) -> Any:
+    return tvm.runtime.tensor(np.ascontiguousarray(array))
 
 
 def _check(y: npt.NDArray[Any], expected: npt.NDArray[Any]) -> None:

@@ -166,40 +166,32 @@ class _Course:
         return self._by_text[min(known, key=self._seconds.__getitem__)] if known else None
 
     def trial(self) -> None:
-        """Measure the next schedule, next to the best so far."""
+        """Measure the next schedule, in turns with the best so far."""
         schedule, best = self._search.propose(), self._best()
         assert schedule is not None
-        request = Request(self.layer, (schedule,) if best is None else (schedule, best), TRIAL_SECONDS)
         self._write_operands()
         try:
-            seconds, *reference = self._ask(request)
+            seconds, reference = self._ask(Request(self.layer, schedule, best, TRIAL_SECONDS))
         except TrialError as error:
             self._fail(schedule, str(error))
         else:
-            if best is not None:
-                seconds *= self._slowness(best, *reference)
+            if best is not None and reference is not None:  # seconds of the moment at which the best was measured
+                seconds *= self._seconds[schedule_text(best)] / reference
             self._keep(schedule, seconds)
-            self._search.tell(schedule, seconds)
         self.tried += 1
 
-    def _ask(self, request: Request) -> list[float]:
+    def _ask(self, request: Request) -> tuple[float, float | None]:
         """A second time-out is believed; the first may be that of a machine that slept, or of a process held up."""
         try:
             return self.worker.ask(request)
         except TimeOutError:
             return self.worker.ask(request)
 
-    def _slowness(self, best: Schedule, now: float) -> float:
-        """How the seconds of this moment relate to those on record: the least that the best so far took, over now."""
-        text = schedule_text(best)
-        if now < self._seconds[text]:
-            self._keep(best, now)
-        return self._seconds[text] / now
-
     def _keep(self, schedule: Schedule, seconds: float) -> None:
         text = schedule_text(schedule)
         self._seconds[text] = seconds
         self.records.add(self.task.key, text, seconds=seconds)
+        self._search.tell(schedule, seconds)
 
     def _fail(self, schedule: Schedule, reason: str) -> None:
         text = schedule_text(schedule)

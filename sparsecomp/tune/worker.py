@@ -14,7 +14,7 @@ from typing import Any
 
 from sparsecomp.kernels.schedule import Schedule
 from sparsecomp.targets import detect
-from sparsecomp.tune.timing import Layer, Runner, compare
+from sparsecomp.tune.timing import Layer, Operands, Runner, compare
 
 READY = "ready"
 GRACE = 10  # seconds after which a worker whose parent did not end it ends itself
@@ -26,29 +26,35 @@ class Request:
 
     Attributes:
         layer: what is run.
-        schedules: how; each is measured in turn with the others.
+        schedule: how.
+        best: the best schedule so far, which is called in turns with it; None if there is none yet.
         limit: seconds after which nobody waits for the answer.
     """
 
     layer: Layer
-    schedules: tuple[Schedule, ...]
+    schedule: Schedule
+    best: Schedule | None
     limit: float
 
 
 class Measurer:
-    """Measures requests; keeps the runners of the last one, so that the best so far is not built for each trial."""
+    """Measures requests; keeps the operands and runners of the last one, so that they are not made for each trial."""
 
     def __init__(self) -> None:
-        self._runners: dict[tuple[Layer, Schedule], Runner] = {}
+        self._layer: Layer | None = None
+        self._operands: Operands | None = None
+        self._runners: dict[Schedule, Runner] = {}
 
-    def __call__(self, request: Request) -> list[float]:
-        """The least seconds of each schedule."""
-        wanted = [(request.layer, schedule) for schedule in request.schedules]
-        self._runners = {key: runner for key, runner in self._runners.items() if key in wanted}
-        for key in wanted:
-            if key not in self._runners:
-                self._runners[key] = Runner(*key)
-        return compare([self._runners[key] for key in wanted])
+    def __call__(self, request: Request) -> tuple[float, float | None]:
+        """See `compare`."""
+        if request.layer != self._layer or self._operands is None:
+            self._layer, self._operands, self._runners = request.layer, Operands(request.layer), {}
+        wanted = [schedule for schedule in (request.schedule, request.best) if schedule is not None]
+        self._runners = {schedule: runner for schedule, runner in self._runners.items() if schedule in wanted}
+        for schedule in wanted:
+            if schedule not in self._runners:
+                self._runners[schedule] = Runner(request.layer, schedule, self._operands)
+        return compare(*(self._runners[schedule] for schedule in wanted))
 
 
 def serve(pipe: Connection, measure: Callable[[Any], Any]) -> None:

@@ -17,7 +17,17 @@ from sparsecomp.capture import capture
 from sparsecomp.dump import Dump
 from sparsecomp.engine import Engine
 from sparsecomp.errors import CaptureError, LoweringError, SparsecompError, TuneError, VerificationError
-from sparsecomp.lower import Decision, build, check_all_sparse, decide, lower, pack_weights, rules_used, to_relax
+from sparsecomp.lower import (
+    Decision,
+    build,
+    callbacks,
+    check_all_sparse,
+    decide,
+    lower,
+    pack_weights,
+    rules_used,
+    to_relax,
+)
 from sparsecomp.passes import PIPELINE, run
 from sparsecomp.program import Program, relative_error
 from sparsecomp.report import Report
@@ -153,6 +163,9 @@ class Compilation:
             kernels=kernels,
             decisions=tuple(decision.to_dict() for decision in decisions.values()),
             tuning=tuning,
+            removed=tuple(asdict(each) for each in program.removed),
+            staying=tuple(asdict(each) for each in program.staying),
+            callbacks=callbacks(program),
         )
         programs = {"captured": self.captured, "final": self.final}
         return Library(executable, module, weights, signature, copied, self.target, report, programs=programs)

@@ -26,6 +26,9 @@ class Report:
             ``layers``: how many weights they chose the schedule of; ``predicted`` and ``measured``: the seconds of
             those layers; ``trials``, ``failed`` and ``ended``: of the measurements that this compile made; ``notice``:
             why the records could not be read.
+        removed: for each group of axes that are tied together and lost slices: where, how many of how many.
+        staying: for each group with slices that are constant or not read and stay: how many, and why.
+        callbacks: custom operators that nobody can translate, for which the program calls torch.
     """
 
     model: str
@@ -39,6 +42,9 @@ class Report:
     kernels: Mapping[str, int] = field(default_factory=dict)
     decisions: tuple[Mapping[str, Any], ...] = ()
     tuning: Mapping[str, Any] = field(default_factory=dict)
+    removed: tuple[Mapping[str, Any], ...] = ()
+    staying: tuple[Mapping[str, Any], ...] = ()
+    callbacks: tuple[str, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON types."""
@@ -47,7 +53,8 @@ class Report:
     @staticmethod
     def from_dict(data: Mapping[str, Any]) -> "Report":
         """The inverse of `to_dict`."""
-        return Report(**{**data, "passes": tuple(data["passes"]), "decisions": tuple(data["decisions"])})
+        lists = {name: tuple(data.get(name, ())) for name in ("passes", "decisions", "removed", "staying", "callbacks")}
+        return Report(**{**data, **lists})
 
     def to_json(self, path: str | Path) -> None:
         """Write the report to a file."""
@@ -62,6 +69,14 @@ class Report:
             "passes  " + ", ".join(item["name"] for item in self.passes if item["changed"]),
             "kernels " + ", ".join(f"{name} x{count}" for name, count in sorted(self.kernels.items())),
         ]
+        if self.removed:
+            lines.append(
+                f"removed {sum(item['removed'] for item in self.removed)} slices, in {len(self.removed)} groups"
+            )
+        for item in self.staying:
+            why = "; ".join(reason for reason, _ in item["reasons"])
+            lines.append(f"stays   {item['idle']} of {item['slices']} in {item['layer']}: {why}")
+        lines += [f"torch   runs {call}" for call in self.callbacks]
         return "\n".join([*lines, *self._tuning_lines()])
 
     def _tuning_lines(self) -> list[str]:

@@ -38,6 +38,19 @@ def test_the_report_tells_what_was_done():
     assert report.kernels
 
 
+def test_the_report_tells_what_was_removed_and_what_stays():
+    model = net(lambda net, x: net.head(net.body(x).relu()), body=nn.Linear(4, 6), head=nn.Linear(6, 3))
+    with torch.no_grad():
+        for dead in (model.body.weight[:2], model.body.bias[:2], model.head.weight[0]):
+            dead.zero_()
+    report = sparsecomp.compile(model, "native", (tensor(2, 4),)).report
+    (removed,) = report.removed
+    assert (removed["layer"], removed["slices"], removed["removed"]) == ("body", 6, 2)
+    (staying,) = report.staying
+    assert (staying["layer"], staying["slices"], staying["idle"]) == ("head", 3, 1)
+    assert staying["reasons"] == (("output returns it", 1),)
+
+
 def test_without_verification_nothing_is_compared():
     work = Compilation(small(), detect(), verify=False)
     report = work.run((tensor(2, 4),), None).report

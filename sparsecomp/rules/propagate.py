@@ -4,6 +4,7 @@ The graph has no cycles, so one sweep in each direction reaches the fixed point.
 readers; readers depend on constants, because a slice that is known need not be computed from anything.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
@@ -36,7 +37,7 @@ def applications(module: GraphModule) -> dict[Node, Application]:
     return found
 
 
-def constants(module: GraphModule, calls: dict[Node, Application]) -> FactTable:
+def constants(module: GraphModule, calls: Mapping[Node, Application]) -> FactTable:
     """What is known of every tensor of the graph, whatever the inputs are."""
     table = FactTable(module)
     for application in calls.values():
@@ -57,7 +58,7 @@ Reads = dict[tuple[Value, int], Tensor]
 """For each axis of static size of each tensor: bool, the slices that something reads."""
 
 
-def readers(module: GraphModule, calls: dict[Node, Application], table: FactTable) -> Reads:
+def readers(module: GraphModule, calls: Mapping[Node, Application], table: FactTable) -> Reads:
     """Which slices of every tensor take part in computing the outputs of the graph."""
     reads: Reads = {}
     for node in module.graph.nodes:

@@ -1,5 +1,6 @@
 """The worker process as seen from outside: asked, waited for, killed when it takes too long, replaced when it died."""
 
+import math
 import multiprocessing
 import os
 import signal
@@ -14,6 +15,7 @@ from sparsecomp.errors import TuneError
 from sparsecomp.tune.worker import READY, Request
 
 START_SECONDS = 120.0
+SLICE_SECONDS = 1.0
 COMMAND = (sys.executable, "-m", "sparsecomp.tune.worker")
 
 
@@ -94,8 +96,9 @@ class Worker:
         assert greeting == READY
 
     def _receive(self, pipe: Connection, limit: float) -> Any:
+        slices = max(1, math.ceil(limit / SLICE_SECONDS))  # of which a pause of all of us costs one
         try:
-            if pipe.poll(limit):
+            if any(pipe.poll(limit / slices) for _ in range(slices)):
                 return pipe.recv()
         except (EOFError, OSError):
             raise TrialError(self._last_words()) from None

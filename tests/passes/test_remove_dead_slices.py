@@ -111,11 +111,20 @@ def test_infinite_weights_are_left_alone() -> None:
 
 
 @pytest.mark.parametrize("name", GROUPS)
-def test_whatever_can_go_goes_from_real_networks(name: str) -> None:
-    found = remove(name, share=0.5, full=False)
+def test_whatever_can_go_goes_from_real_networks(name: str, share: float = 0.5) -> None:
+    found = remove(name, share, full=False)
     assert found.zero > 0
     assert found.removed >= 0.99 * found.zero
+    assert found.parameters == pytest.approx(found.live_parameters, rel=0.01)
+    assert found.macs == pytest.approx(found.live_macs, rel=0.01)
     assert found.error < EXACT
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("share", [0.3, 0.7])
+@pytest.mark.parametrize("name", GROUPS)
+def test_more_or_less_goes_as_well(name: str, share: float) -> None:
+    test_whatever_can_go_goes_from_real_networks(name, share)
 
 
 @pytest.mark.parametrize("seed", range(40))

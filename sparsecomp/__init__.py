@@ -9,7 +9,9 @@ Nothing here imports torch or TVM before it is used: `load` must work where ther
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-import sparsecomp.targets  # noqa: F401  now, so that no later import of the package hides the function of the same name
+# Now, so that no later import of these packages hides the functions of the same name.
+import sparsecomp.targets
+import sparsecomp.tune  # noqa: F401
 from sparsecomp.errors import (
     ArtifactError,
     CaptureError,
@@ -18,16 +20,18 @@ from sparsecomp.errors import (
     PassError,
     SparsecompError,
     TargetError,
+    TuneError,
     UnsupportedOperatorError,
     VerificationError,
 )
 
 if TYPE_CHECKING:
-    from sparsecomp.api import compile, targets
+    from sparsecomp.api import compile, targets, tune
     from sparsecomp.artifact import load
     from sparsecomp.runtime import Compiled
     from sparsecomp.simplification import simplify
     from sparsecomp.targets import Target
+    from sparsecomp.tune.report import TuneReport
 
 __version__ = "0.1.0"
 
@@ -41,12 +45,15 @@ __all__ = [
     "SparsecompError",
     "Target",
     "TargetError",
+    "TuneError",
+    "TuneReport",
     "UnsupportedOperatorError",
     "VerificationError",
     "compile",
     "load",
     "simplify",
     "targets",
+    "tune",
 ]
 
 _HOME = {
@@ -56,9 +63,11 @@ _HOME = {
     "load": "artifact",
     "simplify": "simplification",
     "targets": "api",
+    "tune": "api",
+    "TuneReport": "tune.report",
 }
 
-del targets  # the module; the function comes from api when it is asked for
+del targets, tune  # the packages; the functions come from api when they are asked for
 
 
 def __getattr__(name: str) -> Any:

@@ -22,6 +22,10 @@ class Report:
         relative_error: of the compiled program against the model on the example inputs; None if not verified.
         kernels: how often each kernel or schedule rule was used.
         decisions: for each weight of a linear or convolution: its candidates, the one chosen, and why.
+        tuning: how measurements took part; empty if none did. ``records``: the file they are kept in, or None;
+            ``layers``: how many weights they chose the schedule of; ``predicted`` and ``measured``: the seconds of
+            those layers; ``trials``, ``failed`` and ``ended``: of the measurements that this compile made; ``notice``:
+            why the records could not be read.
         removed: for each group of axes that are tied together and lost slices: where, how many of how many.
         staying: for each group with slices that are constant or not read and stay: how many, and why.
         callbacks: custom operators that nobody can translate, for which the program calls torch.
@@ -37,6 +41,7 @@ class Report:
     relative_error: float | None = None
     kernels: Mapping[str, int] = field(default_factory=dict)
     decisions: tuple[Mapping[str, Any], ...] = ()
+    tuning: Mapping[str, Any] = field(default_factory=dict)
     removed: tuple[Mapping[str, Any], ...] = ()
     staying: tuple[Mapping[str, Any], ...] = ()
     callbacks: tuple[str, ...] = ()
@@ -72,4 +77,16 @@ class Report:
             why = "; ".join(reason for reason, _ in item["reasons"])
             lines.append(f"stays   {item['idle']} of {item['slices']} in {item['layer']}: {why}")
         lines += [f"torch   runs {call}" for call in self.callbacks]
-        return "\n".join(lines)
+        return "\n".join([*lines, *self._tuning_lines()])
+
+    def _tuning_lines(self) -> list[str]:
+        tuning = self.tuning
+        if tuning.get("notice"):
+            return [f"tuning  {tuning['notice']}"]
+        if not tuning:
+            return []
+        times = f"predicted {tuning['predicted'] * 1e3:.2f} ms, measured {tuning['measured'] * 1e3:.2f} ms"
+        source = f"; records {tuning['records']}" if tuning["records"] else ""
+        made = f"; {tuning['trials']} trials now, {tuning['failed']} failed" if "trials" in tuning else ""
+        chosen = f"{tuning['layers']} of {len(self.decisions)} layers chosen by measurement"
+        return [f"tuning  {chosen}: {times}{made}{source}"]

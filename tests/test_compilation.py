@@ -11,7 +11,7 @@ from sparsecomp.errors import CaptureError, LoweringError, PassError, Verificati
 from sparsecomp.targets import detect
 from tests.graphs import net, tensor
 
-STAGES = ["capture", "passes", "choose kernels", "import", "schedule", "build", "link", "verify"]
+STAGES = ["capture", "passes", "choose kernels", "pack weights", "import", "schedule", "build", "link", "verify"]
 
 
 def small():

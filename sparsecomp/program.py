@@ -142,6 +142,13 @@ class Program:
         """Whether this argument of a node is a tensor that the program holds."""
         return isinstance(node, fx.Node) and node.op == "get_attr"
 
+    def is_trained(self, node: fx.Node) -> bool:
+        """Whether this node is a parameter, which training would change."""
+        if node.op != "get_attr":
+            return False
+        owner, name = _owner(self.module, str(node.target))
+        return isinstance(getattr(owner, name), torch.nn.Parameter)
+
     def weight(self, node: fx.Node) -> torch.Tensor:
         """The tensor behind a ``get_attr`` node."""
         owner, name = _owner(self.module, str(node.target))

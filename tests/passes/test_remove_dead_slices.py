@@ -3,6 +3,7 @@
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from benchmarks.removal import remove
 from benchmarks.structured import GROUPS
@@ -45,6 +46,52 @@ def test_a_constant_channel_under_padding_of_unknown_size_stays() -> None:
     assert shapes(program, aten.conv2d.default)[0] == (5, 3, 3, 3), "two equal constants become one"
     x = torch.randn(1, 3, 12, 12)
     assert relative_error(program(x), model(x)) < EXACT
+
+
+@pytest.mark.parametrize("fold", [False, True])
+def test_a_beta_that_is_alive_is_a_constant_that_moves_on(fold: bool) -> None:
+    """Filters and gamma are zero, beta is not: relu(beta) goes through the padded convolution, pooling and the head."""
+
+    class Network(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.one, self.norm = nn.Conv2d(3, 6, 3, padding=1), nn.BatchNorm2d(6)
+            self.two, self.head = nn.Conv2d(6, 8, 3, padding=1), nn.Linear(8, 2)
+
+        def forward(self, x: Tensor) -> Tensor:
+            y = F.gelu(self.two(F.relu(self.norm(self.one(x)))))
+            return self.head(F.max_pool2d(y, 2).mean((2, 3)))
+
+    model = Network()
+    with torch.no_grad():
+        model.norm.running_mean.normal_()
+        model.norm.bias.fill_(0.4)
+        model.norm.weight[[1, 4]] = 0.0
+    kill(model.one, [1, 4], bias=0.3)
+    kill(model.two, [0, 2, 3], bias=-0.6)
+    program = removed(model, torch.randn(2, 3, 8, 8), fold=fold)
+    assert shapes(program, aten.conv2d.default) == [(4, 3, 3, 3), (5, 4, 3, 3)]
+    assert shapes(program, aten.linear.default) == [(2, 5)]
+
+
+def test_tied_weights_stay_tied() -> None:
+    """One table makes the tokens and the logits; a column that is dead in both goes once."""
+
+    class Tied(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.table, self.inner = nn.Embedding(20, 8), nn.Linear(8, 8)
+
+        def forward(self, tokens: Tensor) -> Tensor:
+            return torch.relu(self.inner(self.table(tokens))) @ self.table.weight.t()
+
+    model = Tied()
+    model.table.weight.data[:, [2, 5]] = 0.0
+    kill(model.inner, [2, 5])
+    program = removed(model, torch.arange(6)[None])
+    tables = [node.args for node in program.calls(aten.embedding.default, aten.linear.default, aten.permute.default)]
+    assert sorted(tuple(data.shape) for data in program.weights().values()) == [(6,), (6, 6), (20, 6)]
+    assert len({arg.target for args in tables for arg in args if program.is_weight(arg)}) == 3
 
 
 def test_equal_filters_are_computed_once() -> None:

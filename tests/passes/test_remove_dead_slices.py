@@ -146,6 +146,20 @@ def test_channels_that_are_shuffled_and_split_go() -> None:
     assert [len(node.args[0]) for node in program.calls(aten.cat.default)] == [2]
 
 
+def test_a_padded_tensor_of_which_only_the_padding_is_read_keeps_a_slice() -> None:
+    class Padded(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.enter, self.leave = nn.Conv2d(3, 4, 1), nn.Conv2d(6, 4, 1)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.leave(F.pad(F.relu(self.enter(x)), (0, 0, 0, 0, 1, 1), value=0.5))
+
+    model = Padded()
+    model.leave.weight.data[:, 1:5] = 0.0
+    removed(model, torch.randn(2, 3, 4, 4))
+
+
 def test_tensors_without_elements_are_left_alone() -> None:
     class Empty(nn.Module):
         def __init__(self) -> None:

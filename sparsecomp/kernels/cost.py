@@ -36,11 +36,11 @@ class WeightStats:
 
     Attributes:
         stored: for each of ``PANEL_ROWS``, the share of the panels' columns that have a nonzero.
-        clustered: the same where panels are made of similar rows; None: they would be no fuller.
+        clustered: the same where panels are made of similar rows; empty where they would be no fuller.
     """
 
     stored: tuple[float, ...]
-    clustered: tuple[float, ...] | None = None
+    clustered: tuple[float, ...] = ()
 
     @property
     def density(self) -> float:
@@ -54,7 +54,7 @@ class WeightStats:
         stored = tuple(_stored(matrix, rows) for rows in PANEL_ROWS)
         clustered = stored if stored[0] in (0.0, 1.0) else _clustered(matrix)
         pays = any(after < WORTH * before for after, before in zip(clustered, stored, strict=True))
-        return WeightStats(stored, clustered if pays else None)
+        return WeightStats(stored, clustered if pays else ())
 
     @staticmethod
     def unstructured(density: float) -> "WeightStats":

@@ -28,7 +28,7 @@ def space(problem: Problem, stats: WeightStats | float, target: Target) -> list[
     """
     known = stats if isinstance(stats, WeightStats) else WeightStats.unstructured(stats)
     candidates: list[Schedule] = [*_column_schedules(problem, target)]
-    if known.clustered is not None:
+    if known.clustered:
         candidates += [replace(s, clustered=True) for s in candidates if isinstance(s, ColumnSchedule) and _merges(s)]
     if isinstance(problem, LinearProblem):
         candidates += [*_scalar_schedules(problem, target), *_feature_schedules(problem, target)]

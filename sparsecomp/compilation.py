@@ -163,8 +163,8 @@ class Compilation:
             kernels=kernels,
             decisions=tuple(decision.to_dict() for decision in decisions.values()),
             tuning=tuning,
-            removed=tuple(asdict(each) for each in program.removed),
-            staying=tuple(asdict(each) for each in program.staying),
+            removed=tuple(each.to_dict() for each in program.removed),
+            staying=tuple(each.to_dict() for each in program.staying),
             callbacks=callbacks(program),
         )
         programs = {"captured": self.captured, "final": self.final}

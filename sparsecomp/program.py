@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 import torch
@@ -45,6 +45,10 @@ class Removed:
     removed: int
     members: tuple[str, ...]
 
+    def to_dict(self) -> dict[str, Any]:
+        """As JSON types."""
+        return {**asdict(self), "members": list(self.members)}
+
 
 @dataclass(frozen=True)
 class Staying:
@@ -67,6 +71,10 @@ class Staying:
     idle: int
     members: tuple[str, ...]
     reasons: tuple[tuple[str, int], ...]
+
+    def to_dict(self) -> dict[str, Any]:
+        """As JSON types."""
+        return {**asdict(self), "members": list(self.members), "reasons": [list(each) for each in self.reasons]}
 
 
 @dataclass

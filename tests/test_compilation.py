@@ -1,5 +1,7 @@
 """The stages of a compile: verified, timed, reported."""
 
+import json
+
 import pytest
 import torch
 from torch import nn
@@ -8,6 +10,7 @@ import sparsecomp
 import sparsecomp.compilation
 from sparsecomp.compilation import Compilation
 from sparsecomp.errors import CaptureError, LoweringError, PassError, VerificationError
+from sparsecomp.report import Report
 from sparsecomp.targets import detect
 from tests.graphs import net, tensor
 
@@ -48,7 +51,8 @@ def test_the_report_tells_what_was_removed_and_what_stays():
     assert (removed["layer"], removed["slices"], removed["removed"]) == ("body", 6, 2)
     (staying,) = report.staying
     assert (staying["layer"], staying["slices"], staying["idle"]) == ("head", 3, 1)
-    assert staying["reasons"] == (("output returns it", 1),)
+    assert staying["reasons"] == [["output returns it", 1]]
+    assert Report.from_dict(json.loads(json.dumps(report.to_dict()))).staying == report.staying
 
 
 def test_without_verification_nothing_is_compared():

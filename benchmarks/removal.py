@@ -1,21 +1,27 @@
 """How much of what can go is removed, how fast, and how exactly: ``python -m benchmarks.removal``.
 
 For every network 30, 50 and 70 % of its channels, heads or neurons are zeroed (`benchmarks.structured`), then removed.
+``--latency`` compiles each of them, and the network without zeros, and measures all in turns.
 """
 
 import argparse
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields
+from pathlib import Path
 
 import torch
 from rich.console import Console
-from rich.table import Table
+from rich.markdown import Markdown
 from torch.fx import Node
 
-from benchmarks import zoo
+import sparsecomp
+from benchmarks import report, zoo
 from benchmarks.live import live_work
+from benchmarks.measure import Protocol
+from benchmarks.networks import add_protocol, protocol
 from benchmarks.structured import GROUPS, zero_slices
+from benchmarks.workers import taking_turns
 from sparsecomp.capture import capture
 from sparsecomp.passes import Canonicalize, EliminateDead, FoldBatchNorm, FoldConstants
 from sparsecomp.passes.remove_dead_slices import RemoveDeadSlices
@@ -46,7 +52,7 @@ class Removal:
         macs: fraction of multiply-adds that is left.
         live_macs: fraction that has to be left.
         error: relative error of the outputs.
-        seconds: time of the pass.
+        seconds: processor time of the pass.
     """
 
     model: str
@@ -75,7 +81,7 @@ def remove(name: str, share: float, full: bool) -> Removal:
     expected = program.example_outputs()
     zero, channels = zero_channels(program), all_channels(program)
     parameters, macs = size(program), multiply_adds(program)
-    start = time.perf_counter()
+    start = time.process_time()
     RemoveDeadSlices().apply(program)
     return Removal(
         model=name,
@@ -86,7 +92,7 @@ def remove(name: str, share: float, full: bool) -> Removal:
         live_parameters=live.live_parameters / live.parameters,
         macs=multiply_adds(program) / macs,
         live_macs=live.live_macs / live.macs,
-        seconds=time.perf_counter() - start,
+        seconds=time.process_time() - start,
         error=relative_error(program.example_outputs(), expected),
     )
 
@@ -130,19 +136,59 @@ def multiply_adds(program: Program) -> int:
     return total
 
 
+def latencies(name: str, shares: Sequence[float], full: bool, how: Protocol) -> list[float]:
+    """Milliseconds of the compiled network without zeros, and at each share: the best of several turns."""
+    model = zoo.load(name, full=full)
+    inputs = model.inputs()
+    programs = []
+    for share in (0.0, *shares):
+        network = model.build()
+        if share:
+            zero_slices(GROUPS[name](network), share)
+        programs.append(sparsecomp.compile(network, "native", inputs.args, inputs.kwargs))
+    best = [float("inf")] * len(programs)
+    for _ in range(how.rounds):
+        with taking_turns(how.lock):
+            for i, program in enumerate(programs):
+                best[i] = min(best[i], _turn(program, inputs, how.seconds))
+    return best
+
+
+def _turn(program: sparsecomp.Compiled, inputs: zoo.Inputs, seconds: float) -> float:
+    program(*inputs.args, **inputs.kwargs)
+    best, end = float("inf"), time.perf_counter() + seconds
+    while time.perf_counter() < end:
+        start = time.perf_counter()
+        program(*inputs.args, **inputs.kwargs)
+        best = min(best, time.perf_counter() - start)
+    return 1e3 * best
+
+
 def main(argv: Sequence[str] | None = None) -> int:
-    """Print a table."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    """Print a table, and write it where ``-o`` says."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.removal", description=__doc__)
     parser.add_argument("--models", nargs="+", default=list(GROUPS), choices=list(GROUPS))
     parser.add_argument("--shares", nargs="+", type=float, default=list(SHARES))
     parser.add_argument("--small", action="store_true", help="the sizes of the tests")
+    parser.add_argument("--latency", action="store_true", help="compile and measure, too")
+    parser.add_argument("-o", "--output", type=Path, help="file for the table, in Markdown")
+    add_protocol(parser)
     options = parser.parse_args(argv)
-    table = Table(*(field.name.replace("_", " ") for field in fields(Removal)))
+    head = [field.name.replace("_", " ") for field in fields(Removal)]
+    rows = [head + ["dense ms", "ms", "speed-up", "speed-up x MACs"] * options.latency]
     for name in options.models:
-        for share in options.shares:
-            figures = asdict(remove(name, share, full=not options.small))
-            table.add_row(*(f"{each:.3g}" if isinstance(each, float) else str(each) for each in figures.values()))
-    Console().print(table)
+        found = [remove(name, share, full=not options.small) for share in options.shares]
+        times = latencies(name, options.shares, not options.small, protocol(options)) if options.latency else []
+        for i, each in enumerate(found):
+            timed = (
+                [times[0], times[i + 1], times[0] / times[i + 1], times[0] / times[i + 1] * each.macs] if times else []
+            )
+            figures = [*asdict(each).values(), *timed]
+            rows.append([f"{figure:.3g}" if isinstance(figure, float) else str(figure) for figure in figures])
+    text = report.markdown(rows)
+    Console().print(Markdown(text))
+    if options.output is not None:
+        options.output.write_text(text)
     return 0
 
 

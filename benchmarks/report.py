@@ -24,11 +24,17 @@ def table(results: list[dict[str, Any]], engines: list[str]) -> str:
     The ratio is given by the minima and, in brackets, by the medians.
     """
     head = ["model", "sparsity", *(f"{engine} ms" for engine in engines), "best dense / ours"]
-    rows = [head, ["---"] * len(head)]
+    rows = [head]
     for result in results:
         times = [_time(result["engines"][engine]) for engine in engines]
         rows.append([_case(result), f"{100 * result['sparsity']:g} %", *times, _ratio(result)])
-    return "".join(f"| {' | '.join(row)} |\n" for row in rows)
+    return markdown(rows)
+
+
+def markdown(rows: list[list[str]]) -> str:
+    """A table in Markdown; the first row is its head."""
+    lined = [rows[0], ["---"] * len(rows[0]), *rows[1:]]
+    return "".join(f"| {' | '.join(row)} |\n" for row in lined)
 
 
 def failures(results: list[dict[str, Any]]) -> list[str]:

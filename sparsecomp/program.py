@@ -142,6 +142,13 @@ class Program:
         """Whether this argument of a node is a tensor that the program holds."""
         return isinstance(node, fx.Node) and node.op == "get_attr"
 
+    def is_trained(self, node: fx.Node) -> bool:
+        """Whether this node is a parameter, which training would change."""
+        if node.op != "get_attr":
+            return False
+        owner, name = _owner(self.module, str(node.target))
+        return isinstance(getattr(owner, name), torch.nn.Parameter)
+
     def weight(self, node: fx.Node) -> torch.Tensor:
         """The tensor behind a ``get_attr`` node."""
         owner, name = _owner(self.module, str(node.target))
@@ -153,13 +160,19 @@ class Program:
         """All tensors that the graph reads, by name, in graph order."""
         return {str(node.target): self.weight(node) for node in self.graph.find_nodes(op="get_attr")}
 
-    def add_weight(self, name: str, tensor: torch.Tensor, before: fx.Node) -> fx.Node:
-        """Store ``tensor`` under a free name made from ``name`` and return a new ``get_attr`` node for it."""
+    def add_weight(self, name: str, tensor: torch.Tensor, before: fx.Node, trained: bool = False) -> fx.Node:
+        """Store ``tensor`` under a free name made from ``name`` and return a new ``get_attr`` node for it.
+
+        It becomes a parameter if it is ``trained``, else a buffer.
+        """
         free = name = name.replace(".", "_")
         count = 1
         while hasattr(self.module, free):
             free, count = f"{name}_{count}", count + 1
-        self.module.register_buffer(free, tensor.detach())
+        if trained:
+            self.module.register_parameter(free, torch.nn.Parameter(tensor.detach()))
+        else:
+            self.module.register_buffer(free, tensor.detach())
         with self.graph.inserting_before(before):
             node = self.graph.get_attr(free)
         node.meta["val"] = self.fake(tensor)

@@ -41,7 +41,7 @@ def simplify(
     run(_PASSES, program)
     for parameter in program.module.parameters():
         parameter.requires_grad_(parameter.dtype.is_floating_point)
-    return _owned(program.module)
+    return _owned(program.copy().module)
 
 
 def _owned(module: fx.GraphModule) -> fx.GraphModule:

@@ -4,6 +4,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from benchmarks import zoo
+from benchmarks.structured import GROUPS, zero_slices
 from sparsecomp.errors import CaptureError
 from sparsecomp.simplification import simplify
 
@@ -48,6 +50,27 @@ def test_it_can_be_exported_and_saved(model: nn.Module) -> None:
     torch.export.save(torch.export.export(simplify(model, (X,)), (X,)), file)
     file.seek(0)
     torch.testing.assert_close(torch.export.load(file).module()(X), model(X))
+
+
+def test_it_can_be_saved_whole(model: nn.Module) -> None:
+    file = BytesIO()
+    torch.save(simplify(model, (X,)), file)
+    file.seek(0)
+    torch.testing.assert_close(torch.load(file, weights_only=False)(X), model(X))
+
+
+def test_weights_in_any_layout_and_folded_biases_can_be_trained() -> None:
+    """The layers of GPT-2 hold weights by input; constants that moved into a bias make a bias where there was none."""
+    found = zoo.load("gpt2", full=False)
+    network, inputs = found.build(), found.inputs()
+    zero_slices(GROUPS["gpt2"](network), 0.5)
+    small = simplify(network, inputs.args, inputs.kwargs)
+    matrices = [name for name, tensor in small.named_buffers() if tensor.dim() > 1 and tensor.is_floating_point()]
+    assert all(bool((small.get_buffer(name).unique() <= 0).all()) for name in matrices), "only masks are no parameters"
+    expected = network(*inputs.args, **inputs.kwargs).logits
+    torch.testing.assert_close(small(*inputs.args, **inputs.kwargs).logits, expected)
+    small(*inputs.args, **inputs.kwargs).logits.square().mean().backward()
+    assert all(parameter.grad is not None for parameter in small.parameters())
 
 
 def test_it_can_be_trained_without_changing_the_model(model: nn.Module) -> None:

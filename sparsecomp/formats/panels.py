@@ -6,6 +6,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from sparsecomp.formats.clustering import cluster_rows
+
 Array = npt.NDArray[Any]
 
 
@@ -20,6 +22,7 @@ class PackedPanels:
         starts: int32 ``[blocks * slices + 1]``, where the entries of each (depth block, slice) begin.
         order: int32 ``[blocks * slices, C]``, which panels are in each slice; one past the last panel is none.
         bounds: int32 ``[parts + 1]``, the slice at which each part begins.
+        rows: int32 ``[slices * C * R]``, which row of the matrix is each row of the panels, one after the other.
     """
 
     shape: tuple[int, int]
@@ -28,6 +31,7 @@ class PackedPanels:
     starts: npt.NDArray[np.int32]
     order: npt.NDArray[np.int32]
     bounds: npt.NDArray[np.int32]
+    rows: npt.NDArray[np.int32]
 
 
 @dataclass(frozen=True)
@@ -45,6 +49,7 @@ class Panels:
         sparse: store only columns with a nonzero.
         parts: into how many runs of neighbouring panels the matrix is divided.
         slice: C, panels of a slice.
+        clustered: make panels of rows whose nonzeros are in the same columns, wherever they are within their part.
     """
 
     rows: int
@@ -52,6 +57,7 @@ class Panels:
     sparse: bool = True
     parts: int = 1
     slice: int = 1
+    clustered: bool = False
 
     def admits(self, weight: Array) -> bool:
         """Whether the format can hold this weight: any matrix."""
@@ -64,10 +70,10 @@ class Panels:
 
     def pack(self, weight: Array) -> PackedPanels:
         """Pack a ``[rows, columns]`` matrix; ``unpack`` gives it back exactly."""
-        blocks = self._blocks(weight)
+        bounds, rows = self._rows(weight)
+        blocks = self._blocks(weight, rows)
         stored = _stored(blocks, self, weight.shape[1])
         counts = stored.sum(axis=2)
-        bounds = _balance(counts.sum(axis=0).reshape(-1, self.slice).sum(axis=1), self.parts)
         order = _longest_first(counts, bounds * self.slice) if self.sparse else _as_they_are(counts)
         stored = np.take_along_axis(stored, order[:, :, None], axis=1)
         sorted_counts = np.take_along_axis(counts, order, axis=1)
@@ -86,7 +92,23 @@ class Panels:
             starts=starts.astype(np.int32),
             order=order.reshape(-1, self.slice).astype(np.int32),
             bounds=bounds,
+            rows=rows.astype(np.int32),
         )
+
+    def _rows(self, weight: Array) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int64]]:
+        """The slice at which each part begins, and the order of the rows, those included that fill the last slice."""
+        height = self.rows * self.slice
+        slices = -(-len(weight) // height)
+        padded = np.pad(
+            weight != 0 if self.sparse else np.ones_like(weight), ((0, slices * height - len(weight)), (0, 0))
+        )
+        panels = padded.reshape(slices, self.slice, self.rows, -1)
+        bounds = _balance(panels.any(axis=2).sum(axis=(1, 2)), self.parts)
+        rows = np.arange(slices * height)
+        if self.clustered:
+            for first, last in zip(bounds[:-1] * height, np.minimum(bounds[1:] * height, len(weight)), strict=True):
+                rows[first:last] = first + cluster_rows(weight[first:last], self.rows)
+        return bounds, rows
 
     def unpack(self, packed: PackedPanels) -> npt.NDArray[np.float32]:
         """The matrix that was packed."""
@@ -97,14 +119,16 @@ class Panels:
         column = (place // slices * self.depth)[:, None] + packed.columns
         dense = np.zeros((slices * self.slice, blocks * self.depth, self.rows), np.float32)
         np.add.at(dense, (packed.order[place], column), packed.values)  # the zeros that fill a slice are added
-        return dense.transpose(0, 2, 1).reshape(-1, blocks * self.depth)[:rows, :columns]
+        matrix = np.empty((slices * self.slice * self.rows, blocks * self.depth), np.float32)
+        matrix[packed.rows] = dense.transpose(0, 2, 1).reshape(len(matrix), -1)
+        return matrix[:rows, :columns]
 
-    def _blocks(self, weight: Array) -> Array:
-        """The matrix as ``[blocks, panels, depth, R]``, filled up with zeros."""
+    def _blocks(self, weight: Array, order: npt.NDArray[np.int64]) -> Array:
+        """The rows in this order as ``[blocks, panels, depth, R]``, filled up with zeros."""
         rows, columns = weight.shape
-        panels, blocks = -(-rows // (self.rows * self.slice)) * self.slice, -(-columns // self.depth)
-        padded = np.pad(weight, ((0, panels * self.rows - rows), (0, blocks * self.depth - columns)))
-        return padded.reshape(panels, self.rows, blocks, self.depth).transpose(2, 0, 3, 1)
+        blocks = -(-columns // self.depth)
+        padded = np.pad(weight, ((0, len(order) - rows), (0, blocks * self.depth - columns)))[order]
+        return padded.reshape(-1, self.rows, blocks, self.depth).transpose(2, 0, 3, 1)
 
 
 def _stored(blocks: Array, form: Panels, columns: int) -> npt.NDArray[np.bool_]:

@@ -13,7 +13,7 @@ from tvm.script.ir_builder import IRBuilder
 
 from sparsecomp.formats.panels import PackedPanels, Panels
 from sparsecomp.kernels.emit import Buffer, Expr, argument, let, load, local, put, ramp, scratch, splat, store
-from sparsecomp.kernels.pixels import Pixels
+from sparsecomp.kernels.pixels import Pixels, RowOf
 from sparsecomp.kernels.problem import ConvProblem, Problem
 from sparsecomp.kernels.schedule import ColumnSchedule
 from sparsecomp.kernels.tokens import Tokens
@@ -22,9 +22,11 @@ Array = npt.NDArray[np.generic]
 
 
 def pack(weight: Array, problem: Problem, schedule: ColumnSchedule) -> tuple[Array, ...]:
-    """The weight, ``[out, in]`` or OIHW, as the kernel's arguments ``values, order, bounds[, offsets][, starts]``."""
+    """The weight, ``[out, in]`` or OIHW, as the arguments ``values, bounds[, offsets][, starts, order[, rows]]``."""
     side = _side(problem, schedule)
-    form = Panels(schedule.rows, schedule.depth * side.taps, schedule.sparse, schedule.workers, schedule.slice)
+    form = Panels(
+        schedule.rows, schedule.depth * side.taps, schedule.sparse, schedule.workers, schedule.slice, schedule.clustered
+    )
     matrix = weight.reshape(side.groups, side.group_rows, side.group_channels * side.taps)
     groups = [form.pack(group) for group in matrix]
     values = np.concatenate([g.values.ravel() for g in groups] or [np.zeros(0, np.float32)])
@@ -34,7 +36,8 @@ def pack(weight: Array, problem: Problem, schedule: ColumnSchedule) -> tuple[Arr
         return (*arrays, _offsets(side, np.arange(form.depth))) if side.taps > 1 else tuple(arrays)
     order = np.concatenate([g.order.ravel() for g in groups])
     offsets = _offsets(side, np.concatenate([g.columns.ravel() for g in groups]))
-    return (*arrays, _filled(offsets), _starts(groups), order)
+    rows = [np.concatenate([g.rows for g in groups])] if schedule.clustered else []
+    return (*arrays, _filled(offsets), _starts(groups), order, *rows)
 
 
 def _filled(array: Array) -> Array:
@@ -115,6 +118,8 @@ class _Builder:
             lists = groups * self.blocks * self.slices
             self.starts = argument("starts", (lists + 1,), "int32")
             self.order = argument("order", (lists * schedule.slice,), "int32")
+            if schedule.clustered:
+                self.rows = argument("rows", (groups * self.slices * schedule.slice * schedule.rows,), "int32")
 
     def _allocate(self) -> None:
         span = self.schedule.span * self.tile
@@ -148,7 +153,7 @@ class _Builder:
         s = self.schedule
         index = let("index", (self.group * self.blocks + block) * self.slices + position)
         panels = [self.order[index * s.slice + c] if s.sparse else position for c in range(s.slice)]
-        rows = [let("panel_row", panel * s.rows) for panel in panels]
+        rows = self._rows([let("panel_row", panel * s.rows) for panel in panels])
         acc = local("acc", s.slice * s.rows * self.tile)
         self._start(acc, block, rows, column)
         count = channels * self.side.taps
@@ -163,6 +168,14 @@ class _Builder:
                 offset = self.base + self._offset(entry) + column * self.tile
                 self._multiply(acc, c, entry if s.sparse else begin + j, offset)
         self._end(acc, block, rows, column)
+
+    def _rows(self, starts: list[Expr]) -> RowOf:
+        """Which row of Y is row r of panel c of the slice."""
+        s = self.schedule
+        if not s.clustered:
+            return lambda c, r: starts[c] + r
+        first = self.group * (self.slices * s.slice * s.rows)
+        return lambda c, r: self.rows[first + starts[c] + r]
 
     def _offset(self, j: Expr) -> Expr:
         """Where the operand of entry j begins, counted from the base."""
@@ -184,7 +197,7 @@ class _Builder:
                 i = ramp(((panel * s.rows + r) * s.vectors + v) * s.lanes, s.lanes)
                 store(acc, acc[i] + weight * x[v], i)
 
-    def _start(self, acc: Buffer, block: Expr, rows: list[Expr], column: Expr) -> None:
+    def _start(self, acc: Buffer, block: Expr, rows: RowOf, column: Expr) -> None:
         """Begin at zero in the first depth block, else with the sums so far."""
         if self.blocks == 1:
             self._zero(acc)
@@ -196,7 +209,7 @@ class _Builder:
                 for i, at in self._vectors(rows, column):
                     store(acc, load(self.sums, None, self.schedule.lanes, at), ramp(i, self.schedule.lanes))
 
-    def _end(self, acc: Buffer, block: Expr, rows: list[Expr], column: Expr) -> None:
+    def _end(self, acc: Buffer, block: Expr, rows: RowOf, column: Expr) -> None:
         """Hand complete sums to the output, keep others."""
         side = self.side
         if isinstance(side, Tokens):
@@ -210,7 +223,7 @@ class _Builder:
                 with T.Else():
                     self._keep(acc, rows, column)
 
-    def _keep(self, acc: Buffer, rows: list[Expr], column: Expr) -> None:
+    def _keep(self, acc: Buffer, rows: RowOf, column: Expr) -> None:
         lanes = self.schedule.lanes
         for i, at in self._vectors(rows, column):
             put(self.sums, acc[ramp(i, lanes)], None, lanes, at)
@@ -220,13 +233,13 @@ class _Builder:
         for i in range(0, self.schedule.slice * self.schedule.rows * self.tile, lanes):
             store(acc, splat(0.0, lanes), ramp(i, lanes))
 
-    def _vectors(self, rows: list[Expr], column: Expr) -> list[tuple[int, Expr]]:
+    def _vectors(self, rows: RowOf, column: Expr) -> list[tuple[int, Expr]]:
         """For each vector of a slice's sums, its index there and in the array of sums of the tile."""
         s = self.schedule
         span = s.span * self.tile
         return [
-            ((c * s.rows + r) * self.tile + v, (row + r) * span + column * self.tile + v)
-            for c, row in enumerate(rows)
+            ((c * s.rows + r) * self.tile + v, rows(c, r) * span + column * self.tile + v)
+            for c in range(s.slice)
             for r in range(s.rows)
             for v in range(0, self.tile, s.lanes)
         ]

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from sparsecomp.formats.clustering import cluster_rows
 from sparsecomp.kernels.cost_dense import (
     L2_BYTES_PER_CYCLE,
     LATENCY,
@@ -24,6 +25,8 @@ from sparsecomp.kernels.schedule import ChannelSchedule, ColumnSchedule, Feature
 from sparsecomp.targets.base import Target
 
 PANEL_ROWS = (1, 2, 4, 8)
+WORTH = 0.8  # clustering is considered where it makes panels this much fuller
+SAMPLE = 1024  # rows of a large weight that clustering is judged by
 PANEL_OVERHEAD = 14
 
 
@@ -33,9 +36,11 @@ class WeightStats:
 
     Attributes:
         stored: for each of ``PANEL_ROWS``, the share of the panels' columns that have a nonzero.
+        clustered: the same where panels are made of similar rows; None: they would be no fuller.
     """
 
     stored: tuple[float, ...]
+    clustered: tuple[float, ...] | None = None
 
     @property
     def density(self) -> float:
@@ -46,16 +51,26 @@ class WeightStats:
     def of(weight: npt.NDArray[np.generic]) -> "WeightStats":
         """The statistics of a weight, ``[out, ...]``."""
         matrix = weight.reshape(len(weight), -1) != 0
-        shares = []
-        for rows in PANEL_ROWS:
-            padded = np.pad(matrix, ((0, -len(matrix) % rows), (0, 0)))
-            shares.append(float(padded.reshape(-1, rows, matrix.shape[1]).any(axis=1).mean()))
-        return WeightStats(tuple(shares))
+        stored = tuple(_stored(matrix, rows) for rows in PANEL_ROWS)
+        clustered = stored if stored[0] in (0.0, 1.0) else _clustered(matrix)
+        pays = any(after < WORTH * before for after, before in zip(clustered, stored, strict=True))
+        return WeightStats(stored, clustered if pays else None)
 
     @staticmethod
     def unstructured(density: float) -> "WeightStats":
         """The statistics of a weight whose zeros are anywhere."""
         return WeightStats(tuple(1 - (1 - density) ** rows for rows in PANEL_ROWS))
+
+
+def _stored(matrix: npt.NDArray[np.bool_], rows: int) -> float:
+    padded = np.pad(matrix, ((0, -len(matrix) % rows), (0, 0)))
+    return float(padded.reshape(-1, rows, matrix.shape[1]).any(axis=1).mean())
+
+
+def _clustered(matrix: npt.NDArray[np.bool_]) -> tuple[float, ...]:
+    """The shares for panels of similar rows; estimated from a part of a large weight's rows."""
+    sample = matrix[:SAMPLE]
+    return tuple(_stored(sample[cluster_rows(sample, rows)] if rows > 1 else matrix, rows) for rows in PANEL_ROWS)
 
 
 def predict(problem: Problem, stats: WeightStats, schedule: Schedule, target: Target) -> float:
@@ -85,7 +100,8 @@ def _traffic_cycles(problem: Problem, target: Target) -> float:
 
 def _column_cycles(problem: Problem, stats: WeightStats, s: ColumnSchedule, target: Target) -> float:
     shape = _shape(problem, s)
-    share = stats.stored[PANEL_ROWS.index(s.rows)] if s.sparse else 1.0
+    shares = stats.clustered if s.clustered and stats.clustered else stats.stored
+    share = shares[PANEL_ROWS.index(s.rows)] if s.sparse else 1.0
     panels = -(-shape.rows // s.rows)
     entries = share * panels * shape.channels * shape.taps
     blocks = -(-shape.channels // s.depth)

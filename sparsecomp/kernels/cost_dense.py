@@ -50,6 +50,9 @@ def channel_cycles(problem: ConvProblem, s: ChannelSchedule, target: Target) -> 
     full, rest = divmod(p.out_width, s.pixels)
     stream = 0.3 * s.vectors * s.lanes * 4 / L2_BYTES_PER_CYCLE  # weights come from the L2 cache
     step = full * (step_cycles(s.pixels, s.vectors) + stream) + (step_cycles(rest, s.vectors) + stream if rest else 0)
+    # Each channel's pixels come from a plane of its own; hardware prefetchers follow strides of up to 2 KiB.
+    far = (p.height + p.padding[0]) * p.width * 4 > 2048
+    step += (full + bool(rest)) * (10 if far else 2) / p.kernel[1]
     sums = p.out_width * s.vectors * (3 * blocks - 2) + blocks * (full + bool(rest)) * p.taps * 12
     row = step * channels * p.taps + sums + p.out_width * s.vectors * 12
     units = (p.batch or 1) * p.groups * panels * -(-p.out_height // s.chunk)

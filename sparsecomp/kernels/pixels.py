@@ -1,5 +1,7 @@
 """The convolution side of the row-panel kernel: packing tiles of an image, and storing rows of output pixels."""
 
+from collections.abc import Callable
+
 import tvm.tirx.script.builder.ir as T
 from tvm import tirx
 
@@ -22,6 +24,9 @@ from sparsecomp.kernels.geometry import flatten, geometry
 from sparsecomp.kernels.image_packing import Tile, pack
 from sparsecomp.kernels.problem import ConvProblem
 from sparsecomp.kernels.schedule import ColumnSchedule
+
+RowOf = Callable[[int, Expr], Expr]
+Store = Callable[[Buffer, Expr, Expr, Expr], None]
 
 
 class Pixels:
@@ -100,23 +105,27 @@ class Pixels:
         tile = Tile(self.x, self.image, channel, channels, self.first)
         pack(packed, tile, self.problem, self.geometry, self.schedule.lanes)
 
-    def store_slice(self, sums: Buffer, rows: list[Expr], tile: Expr) -> None:
-        """Apply the epilogue to the sums of the panels that begin at these rows, which are complete, and store them."""
+    def store_slice(self, sums: Buffer, rows: RowOf, tile: Expr) -> None:
+        """Apply the epilogue to the sums of a slice, which are complete, and store them."""
         s = self.schedule
         first = let("first_column", self.first + tile * self.tile)
         whole = self.geometry.pitch == self.problem.out_width
         if whole and not is_long(self.problem.epilogue):
             for i in range(s.slice * s.rows):
-                row = rows[i // s.rows] + i % s.rows
-                guard(self._exists(row), lambda i=i, row=row: self._store_row(sums, i, row, first))  # type: ignore[misc]
+                self._store(self._store_row, sums, i, (rows(*divmod(i, s.rows)), first))
             return
         line = scratch("line", s.slice * s.rows * self.tile + s.lanes)
         for i in range(0, s.slice * s.rows * self.tile, s.lanes):
             store(line, sums[ramp(i, s.lanes)], ramp(i, s.lanes))
-        store_row = self._store_row if whole else self._store_parts
-        for c, row in enumerate(rows):
+        for c in range(s.slice):
             with T.serial(0, s.rows) as r:
-                guard(self._exists(row + r), lambda c=c, r=r, row=row: store_row(line, c * s.rows + r, row + r, first))  # type: ignore[misc]
+                how = self._store_row if whole else self._store_parts
+                self._store(how, line, c * s.rows + r, (rows(c, r), first))
+
+    def _store(self, how: Store, sums: Buffer, r: Expr, at: tuple[Expr, Expr]) -> None:
+        """Store row r of the sums at ``(row, first column)`` of Y, if there is such a row."""
+        row = let("row", at[0])
+        guard(self._exists(row), lambda: how(sums, r, row, at[1]))
 
     def _exists(self, row: Expr) -> Expr | None:
         whole = self.group_rows % (self.schedule.rows * self.schedule.slice) == 0

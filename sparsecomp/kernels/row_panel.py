@@ -28,6 +28,8 @@ def space(problem: Problem, stats: WeightStats | float, target: Target) -> list[
     """
     known = stats if isinstance(stats, WeightStats) else WeightStats.unstructured(stats)
     candidates: list[Schedule] = [*_column_schedules(problem, target)]
+    if known.clustered is not None:
+        candidates += [replace(s, clustered=True) for s in candidates if isinstance(s, ColumnSchedule) and _merges(s)]
     if isinstance(problem, LinearProblem):
         candidates += [*_scalar_schedules(problem, target), *_feature_schedules(problem, target)]
     else:
@@ -55,6 +57,11 @@ def build(problem: Problem, schedule: Schedule) -> tvm.tirx.PrimFunc:
         assert isinstance(problem, ConvProblem)
         return channel_kernel.build(problem, schedule)
     return column_kernel.build(problem, schedule)
+
+
+def _merges(schedule: ColumnSchedule) -> bool:
+    """Whether rows share the columns that they store."""
+    return schedule.sparse and schedule.rows > 1
 
 
 def _scalar_schedules(problem: LinearProblem, target: Target) -> list[Schedule]:

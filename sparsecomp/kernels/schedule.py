@@ -20,6 +20,7 @@ class ColumnSchedule:
         slice: C, how many panels are multiplied at once, entry by entry (SELL-C-sigma: Kreutzer et al., A unified
             sparse matrix data format, 2014): more independent sums hide the latency of the FMA, and a loop serves C
             panels.
+        clustered: rows with nonzeros in the same columns are in one panel, wherever they are in the weight.
         direct: 1x1 convolution over whole tiles only: multiply x where it is, pack nothing.
     """
 
@@ -33,6 +34,7 @@ class ColumnSchedule:
     workers: int
     direct: bool = False
     slice: int = 1
+    clustered: bool = False
 
 
 @dataclass(frozen=True)

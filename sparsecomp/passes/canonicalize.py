@@ -175,15 +175,29 @@ def _with_batch(program: Program, node: fx.Node) -> bool:
 def _linear(program: Program, node: fx.Node) -> bool:
     """``mm(x, w)`` or ``addmm(b, x, w)`` with ``w`` of shape [in, out] becomes ``linear``."""
     bias, x, weight = (node.args[0], *node.args[1:3]) if node.target is aten.addmm.default else (None, *node.args[:2])
-    if not program.is_weight(weight) or node.kwargs or not (bias is None or _is_row(program, bias)):
+    if node.kwargs or not (bias is None or _is_row(program, bias)):
+        return False
+    if (stored := _stored_transposed(program, weight)) is not None:
+        node.target, node.args = aten.linear.default, (x, stored, bias)
+        return True
+    if not program.is_weight(weight):
         return False
     assert isinstance(weight, fx.Node)
     value = program.weight(weight)
     if value.dim() != 2:
         return False
-    transposed = program.add_weight(str(weight.target), value.t().contiguous(), before=node)
+    transposed = program.add_weight(str(weight.target), value.t().contiguous(), before=node, trained=True)
     node.target, node.args = aten.linear.default, (x, transposed, bias)
     return True
+
+
+def _stored_transposed(program: Program, weight: object) -> fx.Node | None:
+    """The weight of shape [out, in] that a graph transposes; reading it as it is keeps tied weights tied."""
+    if not isinstance(weight, fx.Node) or weight.target is not aten.permute.default:
+        return None
+    source, axes = weight.args
+    swapped = isinstance(axes, list | tuple) and list(axes) == [1, 0]
+    return source if isinstance(source, fx.Node) and program.is_weight(source) and swapped else None
 
 
 def _is_row(program: Program, bias: object) -> bool:

@@ -65,13 +65,17 @@ def _evaluate(node: fx.Node, values: dict[fx.Node, Any]) -> Any:
 
 
 def _materialise(program: Program, values: dict[fx.Node, Any]) -> bool:
-    """Turn each folded tensor that a node that stays reads into a weight."""
+    """Turn each folded tensor that a node that stays reads into a weight; what parameters made is a parameter."""
     changed = False
+    trained: set[fx.Node] = set()
     for node, value in values.items():
+        if program.is_trained(node) or any(source in trained for source in node.all_input_nodes):
+            trained.add(node)
         staying = [user for user in node.users if user not in values]
         if node.op == "get_attr" or not staying or not isinstance(value, torch.Tensor):
             continue
-        weight = program.add_weight(node.name, value.contiguous().clone(), before=node)
+        learns = node in trained and value.is_floating_point()
+        weight = program.add_weight(node.name, value.contiguous().clone(), node, trained=learns)
         node.replace_all_uses_with(weight, delete_user_cb=lambda user: user not in values)
         changed = True
     return changed

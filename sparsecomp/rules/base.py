@@ -38,7 +38,7 @@ class Cut(Protocol):
         """New size of an axis."""
 
     def constant(self, near: Node, name: str, data: Tensor) -> Node:
-        """A new buffer of the module, as a node before ``near``."""
+        """A new constant of the module, as a node before ``near``."""
 
     def replace(self, value: Value, data: Tensor) -> None:
         """New elements, of the shape before the cut, for a parameter that only this call reads."""

@@ -32,9 +32,15 @@ def applications(module: GraphModule) -> dict[Node, Application]:
     for node in module.graph.nodes:
         if is_call(node):
             call = Call(node)
-            rule = RULES.get(node.target) if call.outputs or call.inputs else None
+            rule = None if _is_empty(call) else RULES.get(node.target)
             found[node] = Application(call, rule, rule.relate(call) if rule else NOTHING)
     return found
+
+
+def _is_empty(call: Call) -> bool:
+    """Whether no tensor takes part, or one without elements, where little of what holds otherwise does."""
+    values = (*call.inputs, *call.outputs)
+    return not values or any(value.size(axis) == 0 for value in values for axis in range(len(value.shape)))
 
 
 def constants(module: GraphModule, calls: Mapping[Node, Application]) -> FactTable:

@@ -24,6 +24,7 @@ forms = st.builds(
     sparse=st.booleans(),
     parts=st.integers(1, 5),
     slice=st.integers(1, 4),
+    clustered=st.booleans(),
 )
 
 

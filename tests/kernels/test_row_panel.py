@@ -178,6 +178,29 @@ def test_slices(slice: int, rows: int) -> None:
         check(conv, ColumnSchedule(rows, 2, 5, 1, True, expand, lanes, 2, slice=slice), density=0.2)
 
 
+@pytest.mark.parametrize("rows", [2, 4])
+def test_panels_of_similar_rows_store_each_row_where_it_belongs(rows: int) -> None:
+    linear = LinearProblem(19, 70, 45, epilogue=Epilogue(bias=True, residual=True))
+    check(linear, ColumnSchedule(rows, 2, 32, 1, True, False, HOST.lanes, 2, clustered=True), density=0.2)
+    conv = ConvProblem(1, 26, 42, 9, 7, (3, 3), padding=(1, 1, 1, 1), groups=2, epilogue=Epilogue(activation="gelu"))
+    for expand in (False, True):
+        check(conv, ColumnSchedule(rows, 2, 5, 1, True, expand, HOST.lanes, 2, clustered=True), density=0.2)
+
+
+def test_blocks_that_a_permutation_hides_are_found() -> None:
+    rng = np.random.default_rng(0)
+    weight = np.repeat(rng.random((64, 300)) < 0.1, 4, axis=0)[rng.permutation(256)]
+    stats = WeightStats.of(weight)
+    assert stats.clustered is not None and stats.clustered[2] < 0.11 < stats.stored[2]
+    best = space(LinearProblem(128, 300, 256), stats, HOST)[0]
+    assert isinstance(best, ColumnSchedule) and best.rows == 4 and best.clustered
+
+
+def test_clustering_is_not_considered_where_rows_have_nothing_in_common() -> None:
+    weight = np.random.default_rng(0).random((256, 300)) < 0.1
+    assert WeightStats.of(weight).clustered is None
+
+
 def test_rows_of_very_different_length() -> None:
     problem = LinearProblem(40, 90, 50)
     weight, inputs = operands(problem, 1.0, 0)
@@ -218,5 +241,14 @@ def test_statistics_of_blocks() -> None:
 def test_registers_hold_the_sums_of_every_schedule() -> None:
     for problem in NETWORK_LAYERS:
         for schedule in space(problem, 0.5, replace(AVX2, cores=3)):
-            rows = schedule.tokens if isinstance(schedule, FeatureSchedule) else schedule.rows
-            assert rows * schedule.vectors < AVX2.vector_registers
+            assert _sums(schedule) * schedule.vectors < AVX2.vector_registers
+
+
+def _sums(schedule: Schedule) -> int:
+    match schedule:
+        case FeatureSchedule():
+            return schedule.tokens
+        case ChannelSchedule():
+            return schedule.pixels
+        case _:
+            return schedule.rows * schedule.slice

@@ -133,7 +133,7 @@ class Layer(nn.Module):
         return F.max_pool2d(x, 3, 1, 1)
 
     def _pixels(self, x: Tensor) -> Tensor:
-        x = x[:, :, : x.shape[2] // 2 * 2, : x.shape[3] // 2 * 2]
+        x = F.interpolate(x, (4, 6))
         return F.pixel_unshuffle(F.pixel_shuffle(F.pixel_unshuffle(self.act(x), 2), 2), 2)
 
     def _split(self, x: Tensor) -> Tensor:

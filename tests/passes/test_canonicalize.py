@@ -35,6 +35,8 @@ CASES = {
     "matmul": (lambda net, x: x @ net.weight, ["linear.default"]),
     "matmul of three axes": (lambda net, x: x[None] @ net.weight, ["unsqueeze.default", "linear.default"]),
     "addmm": (addmm, ["linear.default"]),
+    "padding by nothing": (lambda net, x: F.pad(x.relu(), (0, 0, 0, 0)), ["relu.default"]),
+    "concatenation of one": (lambda net, x: torch.cat((x.relu(),), 1), ["relu.default"]),
 }
 
 
@@ -66,6 +68,22 @@ def test_a_cast_to_another_type_stays():
     captured = program(lambda net, x: x.double() + 1, tensor(2, 4))
     rewrite(captured, Canonicalize())
     assert captured.example_outputs()[0].dtype == torch.float64
+
+
+@pytest.mark.parametrize("pad", [(1, -1), (0, 1)])
+def test_padding_that_moves_or_adds_something_stays(pad):
+    assert rewrite(program(lambda net, x: F.pad(x, pad), tensor(2, 4)), Canonicalize()) == [False]
+
+
+def test_a_concatenation_of_two_stays():
+    assert rewrite(program(lambda net, x: torch.cat((x, x), 1), tensor(2, 4)), Canonicalize()) == [False]
+
+
+def test_a_weight_that_is_transposed_first_is_read_as_it_is():
+    p = program(lambda net, x: x @ net.weight.t(), tensor(2, 4), weight=nn.Parameter(torch.empty(3, 4)))
+    rewrite(p, Canonicalize())
+    (linear,) = p.calls(aten.linear.default)
+    assert p.weight(linear.args[1]).shape == (3, 4)
 
 
 def test_a_slice_of_a_part_stays():

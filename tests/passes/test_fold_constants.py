@@ -74,3 +74,12 @@ def test_folded_weights_share_no_memory_with_those_they_are_made_of():
     (folded,) = captured.weights().values()
     assert folded.untyped_storage().data_ptr() != scale.untyped_storage().data_ptr()
     assert folded.untyped_storage().nbytes() == 4 * 4
+
+
+def test_what_parameters_make_is_a_parameter_and_masks_are_not():
+    p = program(
+        lambda net, x: x * net.scale.exp() + torch.arange(4) * 0.5, tensor(2, 4), scale=nn.Parameter(torch.empty(4))
+    )
+    FoldConstants().apply(p)
+    folded = [node for node in p.graph.find_nodes(op="get_attr") if node.users and node.target != "scale"]
+    assert [p.is_trained(node) for node in folded] == [True, False]

@@ -3,6 +3,7 @@
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from benchmarks.removal import remove
 from benchmarks.structured import GROUPS
@@ -45,6 +46,52 @@ def test_a_constant_channel_under_padding_of_unknown_size_stays() -> None:
     assert shapes(program, aten.conv2d.default)[0] == (5, 3, 3, 3), "two equal constants become one"
     x = torch.randn(1, 3, 12, 12)
     assert relative_error(program(x), model(x)) < EXACT
+
+
+@pytest.mark.parametrize("fold", [False, True])
+def test_a_beta_that_is_alive_is_a_constant_that_moves_on(fold: bool) -> None:
+    """Filters and gamma are zero, beta is not: relu(beta) goes through the padded convolution, pooling and the head."""
+
+    class Network(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.one, self.norm = nn.Conv2d(3, 6, 3, padding=1), nn.BatchNorm2d(6)
+            self.two, self.head = nn.Conv2d(6, 8, 3, padding=1), nn.Linear(8, 2)
+
+        def forward(self, x: Tensor) -> Tensor:
+            y = F.gelu(self.two(F.relu(self.norm(self.one(x)))))
+            return self.head(F.max_pool2d(y, 2).mean((2, 3)))
+
+    model = Network()
+    with torch.no_grad():
+        model.norm.running_mean.normal_()
+        model.norm.bias.fill_(0.4)
+        model.norm.weight[[1, 4]] = 0.0
+    kill(model.one, [1, 4], bias=0.3)
+    kill(model.two, [0, 2, 3], bias=-0.6)
+    program = removed(model, torch.randn(2, 3, 8, 8), fold=fold)
+    assert shapes(program, aten.conv2d.default) == [(4, 3, 3, 3), (5, 4, 3, 3)]
+    assert shapes(program, aten.linear.default) == [(2, 5)]
+
+
+def test_tied_weights_stay_tied() -> None:
+    """One table makes the tokens and the logits; a column that is dead in both goes once."""
+
+    class Tied(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.table, self.inner = nn.Embedding(20, 8), nn.Linear(8, 8)
+
+        def forward(self, tokens: Tensor) -> Tensor:
+            return torch.relu(self.inner(self.table(tokens))) @ self.table.weight.t()
+
+    model = Tied()
+    model.table.weight.data[:, [2, 5]] = 0.0
+    kill(model.inner, [2, 5])
+    program = removed(model, torch.arange(6)[None])
+    tables = [node.args for node in program.calls(aten.embedding.default, aten.linear.default, aten.permute.default)]
+    assert sorted(tuple(data.shape) for data in program.weights().values()) == [(6,), (6, 6), (20, 6)]
+    assert len({arg.target for args in tables for arg in args if program.is_weight(arg)}) == 3
 
 
 def test_equal_filters_are_computed_once() -> None:
@@ -99,6 +146,36 @@ def test_channels_that_are_shuffled_and_split_go() -> None:
     assert [len(node.args[0]) for node in program.calls(aten.cat.default)] == [2]
 
 
+def test_a_padded_tensor_of_which_only_the_padding_is_read_keeps_a_slice() -> None:
+    class Padded(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.enter, self.leave = nn.Conv2d(3, 4, 1), nn.Conv2d(6, 4, 1)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.leave(F.pad(F.relu(self.enter(x)), (0, 0, 0, 0, 1, 1), value=0.5))
+
+    model = Padded()
+    model.leave.weight.data[:, 1:5] = 0.0
+    removed(model, torch.randn(2, 3, 4, 4))
+
+
+def test_tensors_without_elements_are_left_alone() -> None:
+    class Empty(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.one, self.two = nn.Linear(6, 8), nn.Linear(8, 3)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.two(torch.relu(self.one(x))[:0].mean(0))
+
+    model = Empty().eval()
+    kill(model.one, [1])
+    program = capture(model, (torch.randn(4, 6),))
+    RemoveDeadSlices().apply(program)
+    assert program(torch.randn(4, 6)).isnan().all()
+
+
 def test_infinite_weights_are_left_alone() -> None:
     model = Chain(nn.Linear(6, 8), nn.Linear(8, 3))
     kill(model.layers[0], [1])
@@ -110,21 +187,17 @@ def test_infinite_weights_are_left_alone() -> None:
     assert expected.isnan().any()
 
 
+@pytest.mark.parametrize(
+    "share", [pytest.param(0.3, marks=pytest.mark.slow), 0.5, pytest.param(0.7, marks=pytest.mark.slow)]
+)
 @pytest.mark.parametrize("name", GROUPS)
-def test_whatever_can_go_goes_from_real_networks(name: str, share: float = 0.5) -> None:
+def test_whatever_can_go_goes_from_real_networks(name: str, share: float) -> None:
     found = remove(name, share, full=False)
     assert found.zero > 0
     assert found.removed >= 0.99 * found.zero
     assert found.parameters == pytest.approx(found.live_parameters, rel=0.01)
     assert found.macs == pytest.approx(found.live_macs, rel=0.01)
     assert found.error < EXACT
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("share", [0.3, 0.7])
-@pytest.mark.parametrize("name", GROUPS)
-def test_more_or_less_goes_as_well(name: str, share: float) -> None:
-    test_whatever_can_go_goes_from_real_networks(name, share)
 
 
 @pytest.mark.parametrize("seed", range(40))

@@ -83,9 +83,9 @@ def _device(target: Target) -> str:
 
 
 def _numbers(value: Any) -> Iterator[float]:
-    """The numbers in nested dictionaries and tuples, in order."""
+    """The numbers in nested dictionaries and tuples, in order; None has none."""
     if isinstance(value, dict | tuple | list):
         for part in value.values() if isinstance(value, dict) else value:
             yield from _numbers(part)
-    else:
+    elif value is not None:
         yield float(value)

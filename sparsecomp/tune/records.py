@@ -5,7 +5,7 @@ import os
 import sqlite3
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import astuple
+from dataclasses import astuple, replace
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +28,7 @@ CREATE TABLE measurements (
 """
 _INDEX = "CREATE INDEX by_layer ON measurements (device, kernel, problem)"
 _OF_LAYER = "FROM measurements WHERE device = ? AND kernel = ? AND problem = ?"
+_OF_KEY = f"{_OF_LAYER} AND pattern = ?"
 
 
 def location(records: str | Path | None = None) -> Path | None:
@@ -78,16 +79,23 @@ class Records:
     def __exit__(self, *_: object) -> None:
         self._db.close()
 
+    def nearest(self, key: Key) -> Key:
+        """The key with the nearest pattern that was measured; the same key where none is near."""
+        rows = self._rows(f"SELECT DISTINCT pattern {_OF_LAYER}", key.device, key.kernel, key.problem)
+        distances = [(distance(pattern, key.pattern), pattern) for (pattern,) in rows]
+        near = [(far, pattern) for far, pattern in distances if far is not None]
+        return replace(key, pattern=min(near)[1]) if near else key
+
     def measured(self, key: Key) -> dict[str, float]:
-        """The least seconds of each schedule, for the nearest pattern that was measured."""
-        least = f"SELECT schedule, MIN(seconds) {_OF_LAYER} AND pattern = ? AND seconds IS NOT NULL GROUP BY schedule"
-        return dict(self._rows(least, key))
+        """The least seconds of each schedule that was measured."""
+        least = f"SELECT schedule, MIN(seconds) {_OF_KEY} AND seconds IS NOT NULL GROUP BY schedule"
+        return dict(self._rows(least, *astuple(key)))
 
     def failed(self, key: Key) -> dict[str, str]:
-        """The schedules that never gave a time, with the reason, for the nearest pattern that was measured."""
-        reasons = f"SELECT schedule, failure {_OF_LAYER} AND pattern = ? AND failure IS NOT NULL"
+        """The schedules that never gave a time, with the reason."""
         measured = self.measured(key)
-        return {schedule: reason for schedule, reason in self._rows(reasons, key) if schedule not in measured}
+        rows = self._rows(f"SELECT schedule, failure {_OF_KEY} AND failure IS NOT NULL", *astuple(key))
+        return {schedule: reason for schedule, reason in rows if schedule not in measured}
 
     def add(self, key: Key, schedule: str, seconds: float | None = None, failure: str | None = None) -> None:
         """Keep one measurement: its seconds, or why there are none.
@@ -112,20 +120,15 @@ class Records:
         def measured(
             problem: Problem, shape: Sequence[int], stats: WeightStats, schedules: Sequence[Schedule]
         ) -> Mapping[Schedule, float]:
-            known = self.measured(key_of(target, problem, shape, stats))
+            known = self.measured(self.nearest(key_of(target, problem, shape, stats)))
             texts = {schedule: schedule_text(schedule) for schedule in schedules} if known else {}
             return {schedule: known[text] for schedule, text in texts.items() if text in known}
 
         return measured
 
-    def _rows(self, query: str, key: Key) -> list[tuple[str, Any]]:
-        """The rows of a layer with the pattern nearest to the key's; none where none is near."""
-        layer = (key.device, key.kernel, key.problem)
+    def _rows(self, query: str, *values: str) -> list[tuple[Any, ...]]:
         try:
-            patterns = [row[0] for row in self._db.execute(f"SELECT DISTINCT pattern {_OF_LAYER}", layer)]
-            near = {pattern: distance(pattern, key.pattern) for pattern in patterns}
-            close = [(far, pattern) for pattern, far in near.items() if far is not None]
-            return self._db.execute(query, (*layer, min(close)[1])).fetchall() if close else []
+            return self._db.execute(query, values).fetchall()
         except sqlite3.Error as error:
             raise TuneError(
                 f"tune: the records {self.path} cannot be read ({error}); delete them if damaged"

@@ -20,7 +20,7 @@ class Search:
     Args:
         schedules: all there are, those predicted fastest first.
         trials: how many may be measured.
-        known: what is known already: seconds by schedule text, None for a schedule that fails.
+        known: what is known already: seconds, in any unit, by schedule text; None for a schedule that fails.
     """
 
     def __init__(self, schedules: Sequence[Schedule], trials: int, known: Mapping[str, float | None]) -> None:

@@ -20,6 +20,7 @@ from sparsecomp.tune.timing import Layer
 from sparsecomp.tune.worker import Request
 
 TRIAL_SECONDS = 30.0
+CALMER = 0.9  # of the seconds on record
 BATCH = 4  # trials of a layer in a row: the best so far is built once for them
 
 
@@ -137,10 +138,12 @@ class _Course:
     tried: int = 0
 
     def __post_init__(self) -> None:
-        self._seconds = self.records.measured(self.task.key)
-        failed = dict.fromkeys(self.records.failed(self.task.key))
+        self._key = self.records.nearest(self.task.key)
+        self._seconds = self.records.measured(self._key)
+        failed = dict.fromkeys(self.records.failed(self._key))
         self._by_text = {schedule_text(schedule): schedule for schedule in self.task.schedules}
-        self._search = Search(self.task.schedules, self.trials, {**failed, **self._seconds})
+        relative = {text: self._relative(seconds) for text, seconds in self._seconds.items()}
+        self._search = Search(self.task.schedules, self.trials, {**failed, **relative})
         self._known = sum(text in self._by_text for text in (*failed, *self._seconds))
 
     @property
@@ -175,10 +178,26 @@ class _Course:
         except TrialError as error:
             self._fail(schedule, str(error))
         else:
-            if best is not None and reference is not None:  # seconds of the moment at which the best was measured
-                seconds *= self._seconds[schedule_text(best)] / reference
-            self._keep(schedule, seconds)
+            if best is not None and reference is not None:
+                seconds *= self._level(schedule_text(best), reference) / reference
+            self._keep(schedule_text(schedule), seconds)
+            self._search.tell(schedule, self._relative(seconds))
         self.tried += 1
+
+    def _level(self, best: str, now: float) -> float:
+        """The seconds of the best so far that all others are in proportion to.
+
+        Those of the calmest moment: where it is clearly faster now than it was, all times of the layer shrink with it.
+        """
+        factor = now / self._seconds[best]
+        if factor < CALMER:
+            for text, seconds in self._seconds.items():
+                self._keep(text, seconds * factor)
+        return self._seconds[best]
+
+    def _relative(self, seconds: float) -> float:
+        """To the first that was measured, so that it stays the same when all times shrink."""
+        return seconds / next(iter(self._seconds.values()))
 
     def _ask(self, request: Request) -> tuple[float, float | None]:
         """A second time-out is believed; the first may be that of a machine that slept, or of a process held up."""
@@ -187,16 +206,14 @@ class _Course:
         except TimeOutError:
             return self.worker.ask(request)
 
-    def _keep(self, schedule: Schedule, seconds: float) -> None:
-        text = schedule_text(schedule)
+    def _keep(self, text: str, seconds: float) -> None:
         self._seconds[text] = seconds
-        self.records.add(self.task.key, text, seconds=seconds)
-        self._search.tell(schedule, seconds)
+        self.records.add(self._key, text, seconds=seconds)
 
     def _fail(self, schedule: Schedule, reason: str) -> None:
         text = schedule_text(schedule)
         self.failures.append({"schedule": text, "reason": reason})
-        self.records.add(self.task.key, text, failure=reason)
+        self.records.add(self._key, text, failure=reason)
         self._search.tell(schedule, None)
 
     def _write_operands(self) -> None:

@@ -62,3 +62,10 @@ def test_a_block_pattern_is_not_near_an_unstructured_one_of_the_same_density():
 
 def test_the_version_names_the_family():
     assert kernel_version().startswith("row-panel-")
+
+
+def test_a_pattern_that_clusters_is_not_near_one_that_does_not():
+    plain = replace(STATS, clustered=None)
+    clusters = replace(STATS, clustered=STATS.stored)
+    patterns = [key_of(detect(), PROBLEM, (8, 16), stats).pattern for stats in (plain, clusters)]
+    assert distance(*patterns) is None

@@ -29,7 +29,7 @@ def fill(path, *rows, key=KEY):
 
 def read(path, key=KEY):
     with Records(path, write=False) as records:
-        return records.measured(key)
+        return records.measured(records.nearest(key))
 
 
 def test_what_was_added_is_found_by_another_process(path):

@@ -82,6 +82,28 @@ def test_seconds_are_those_of_the_moment_at_which_the_best_was_measured(program,
     assert sorted(records.measured(task.key).values()) == [0.75, 1.0]
 
 
+def test_in_a_calmer_moment_all_times_of_the_layer_shrink(program, records):
+    """The first guess was measured while something else ran; the next trial, at a quarter of its time, shows it."""
+    tune_program(program, detect(), records, 1, worker=FakeWorker(lambda _: 4.0))
+    calm = FakeWorker(lambda schedule: 1.0 if schedule in guesses(program) else 2.0)
+    report = tune_program(program, detect(), records, 3, worker=calm)
+    assert [(layer.first_guess, layer.best) for layer in report.layers] == [(1.0, 1.0)] * 2
+    task = collect(program, detect())[0]
+    assert set(records.measured(task.key).values()) == {1.0, 2.0}
+
+
+def test_records_of_a_near_pattern_are_continued(program, records):
+    """As of a model that was trained a little further."""
+    tasks = collect(program, detect())
+    near = [replace(task.key, pattern=task.key.pattern.replace("0.25", "0.251")) for task in tasks]
+    for key, task in zip(near, tasks, strict=True):
+        assert key != task.key
+        records.add(key, schedule_text(task.schedules[0]), 1.0)
+    report = tune_program(program, detect(), records, 3, worker=FakeWorker(lambda _: 1.0))
+    assert [(layer.known, layer.trials) for layer in report.layers] == [(1, 2)] * 2
+    assert [len(records.measured(key)) for key in near] == [3, 3]
+
+
 def test_failures_are_reported_and_not_tried_again(program, records):
     report = tune_program(program, detect(), records, 3, worker=FakeWorker(lambda _: "it crashed"))
     assert report.failed == report.trials == 6

@@ -9,6 +9,7 @@ Nothing here imports torch or TVM before it is used: `load` must work where ther
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+import sparsecomp.prune  # as the next
 import sparsecomp.targets  # noqa: F401  now, so that no later import of the package hides the function of the same name
 from sparsecomp.errors import (
     ArtifactError,
@@ -16,6 +17,7 @@ from sparsecomp.errors import (
     InputError,
     LoweringError,
     PassError,
+    PruneError,
     SparsecompError,
     TargetError,
     UnsupportedOperatorError,
@@ -23,8 +25,10 @@ from sparsecomp.errors import (
 )
 
 if TYPE_CHECKING:
-    from sparsecomp.api import compile, targets
+    from sparsecomp.api import compile, prune, targets
     from sparsecomp.artifact import load
+    from sparsecomp.prune.result import Pruned
+    from sparsecomp.prune.sensitivity import sensitivity
     from sparsecomp.runtime import Compiled
     from sparsecomp.simplification import simplify
     from sparsecomp.targets import Target
@@ -38,6 +42,8 @@ __all__ = [
     "InputError",
     "LoweringError",
     "PassError",
+    "PruneError",
+    "Pruned",
     "SparsecompError",
     "Target",
     "TargetError",
@@ -45,20 +51,25 @@ __all__ = [
     "VerificationError",
     "compile",
     "load",
+    "prune",
+    "sensitivity",
     "simplify",
     "targets",
 ]
 
 _HOME = {
     "Compiled": "runtime",
+    "Pruned": "prune.result",
     "Target": "targets.base",
     "compile": "api",
     "load": "artifact",
+    "prune": "api",
+    "sensitivity": "prune.sensitivity",
     "simplify": "simplification",
     "targets": "api",
 }
 
-del targets  # the module; the function comes from api when it is asked for
+del prune, targets  # the modules; the functions come from api when they are asked for
 
 
 def __getattr__(name: str) -> Any:

@@ -6,7 +6,7 @@ For every network 30, 50 and 70 % of its channels, heads or neurons are zeroed (
 import argparse
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 
 import torch
 from rich.console import Console
@@ -14,6 +14,7 @@ from rich.table import Table
 from torch.fx import Node
 
 from benchmarks import zoo
+from benchmarks.live import live_work
 from benchmarks.structured import GROUPS, zero_slices
 from sparsecomp.capture import capture
 from sparsecomp.passes import Canonicalize, EliminateDead, FoldBatchNorm, FoldConstants
@@ -40,10 +41,12 @@ class Removal:
         share: fraction of the slices of each group that were zeroed.
         zero: result channels of linear layers and convolutions whose weights are all zero.
         removed: how many of these layers' result channels went.
-        parameters: fraction of parameters that is left.
+        parameters: fraction of the parameters of these layers that is left.
+        live_parameters: fraction that has to be left (`benchmarks.live`).
         macs: fraction of multiply-adds that is left.
+        live_macs: fraction that has to be left.
         error: relative error of the outputs.
-        seconds: time of the pass.
+        seconds: processor time of the pass.
     """
 
     model: str
@@ -51,7 +54,9 @@ class Removal:
     zero: int
     removed: int
     parameters: float
+    live_parameters: float
     macs: float
+    live_macs: float
     error: float
     seconds: float
 
@@ -61,30 +66,28 @@ def remove(name: str, share: float, full: bool) -> Removal:
     model = zoo.load(name, full=full)
     network = model.build()
     zero_slices(GROUPS[name](network), share)
+    live = live_work(network, model.inputs(2))
     inputs = model.inputs()
     program = capture(network, inputs.args, inputs.kwargs)
     for each in _BEFORE:
         each.apply(program)
         program.finish()
     expected = program.example_outputs()
-    zero, channels, parameters, macs = (
-        zero_channels(program),
-        all_channels(program),
-        size(program),
-        multiply_adds(program),
-    )
-    start = time.perf_counter()
+    zero, channels = zero_channels(program), all_channels(program)
+    parameters, macs = size(program), multiply_adds(program)
+    start = time.process_time()
     RemoveDeadSlices().apply(program)
-    seconds = time.perf_counter() - start
     return Removal(
         model=name,
         share=share,
         zero=zero,
         removed=channels - all_channels(program),
         parameters=size(program) / parameters,
+        live_parameters=live.live_parameters / live.parameters,
         macs=multiply_adds(program) / macs,
+        live_macs=live.live_macs / live.macs,
+        seconds=time.process_time() - start,
         error=relative_error(program.example_outputs(), expected),
-        seconds=seconds,
     )
 
 
@@ -110,8 +113,8 @@ def all_channels(program: Program) -> int:
 
 
 def size(program: Program) -> int:
-    """Elements of all parameters and constants that have more than one axis."""
-    return sum(data.numel() for data in program.weights().values() if data.dim() > 1)
+    """Elements of the weights of all layers."""
+    return sum(weight.numel() for _, weight in _layers(program))
 
 
 def multiply_adds(program: Program) -> int:
@@ -134,7 +137,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--shares", nargs="+", type=float, default=list(SHARES))
     parser.add_argument("--small", action="store_true", help="the sizes of the tests")
     options = parser.parse_args(argv)
-    table = Table(*("model", "share", "zero", "removed", "parameters", "MACs", "error", "seconds"))
+    table = Table(*(field.name.replace("_", " ") for field in fields(Removal)))
     for name in options.models:
         for share in options.shares:
             figures = asdict(remove(name, share, full=not options.small))

@@ -28,6 +28,7 @@ class WorkerProcess:
 
     def __init__(self, threads: int, log: Path) -> None:
         cores = sorted(os.sched_getaffinity(0))[:threads]
+        # Records of tuning are used only where they are named: the same command must give the same figures everywhere.
         names = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "TVM_NUM_THREADS")
         with log.open("a") as sink:
             self._process = subprocess.Popen(
@@ -35,7 +36,7 @@ class WorkerProcess:
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=sink,
-                env=os.environ | dict.fromkeys(names, str(threads)),
+                env={"SPARSECOMP_RECORDS": "off"} | os.environ | dict.fromkeys(names, str(threads)),
                 cwd=Path(__file__).parents[1],
             )
         os.sched_setaffinity(self._process.pid, cores)

@@ -9,8 +9,10 @@ Nothing here imports torch or TVM before it is used: `load` must work where ther
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-import sparsecomp.prune  # as the next
-import sparsecomp.targets  # noqa: F401  now, so that no later import of the package hides the function of the same name
+# Now, so that no later import of these packages hides the functions of the same name.
+import sparsecomp.prune
+import sparsecomp.targets
+import sparsecomp.tune  # noqa: F401
 from sparsecomp.errors import (
     ArtifactError,
     CaptureError,
@@ -20,18 +22,20 @@ from sparsecomp.errors import (
     PruneError,
     SparsecompError,
     TargetError,
+    TuneError,
     UnsupportedOperatorError,
     VerificationError,
 )
 
 if TYPE_CHECKING:
-    from sparsecomp.api import compile, prune, targets
+    from sparsecomp.api import compile, prune, targets, tune
     from sparsecomp.artifact import load
     from sparsecomp.prune.result import Pruned
     from sparsecomp.prune.sensitivity import sensitivity
     from sparsecomp.runtime import Compiled
     from sparsecomp.simplification import simplify
     from sparsecomp.targets import Target
+    from sparsecomp.tune.report import TuneReport
 
 __version__ = "0.1.0"
 
@@ -47,6 +51,8 @@ __all__ = [
     "SparsecompError",
     "Target",
     "TargetError",
+    "TuneError",
+    "TuneReport",
     "UnsupportedOperatorError",
     "VerificationError",
     "compile",
@@ -55,6 +61,7 @@ __all__ = [
     "sensitivity",
     "simplify",
     "targets",
+    "tune",
 ]
 
 _HOME = {
@@ -67,9 +74,11 @@ _HOME = {
     "sensitivity": "prune.sensitivity",
     "simplify": "simplification",
     "targets": "api",
+    "tune": "api",
+    "TuneReport": "tune.report",
 }
 
-del prune, targets  # the modules; the functions come from api when they are asked for
+del prune, targets, tune  # the packages; the functions come from api when they are asked for
 
 
 def __getattr__(name: str) -> Any:

@@ -32,9 +32,14 @@ def save(library: "Library", path: str | Path) -> None:
     """Write a program to ``path``: all of it, or, on any failure, nothing.
 
     Raises:
-        ArtifactError: no C compiler, or the file cannot be written.
+        ArtifactError: no C compiler, the program calls torch, or the file cannot be written.
     """
     path = Path(path)
+    if library.report.callbacks:
+        raise ArtifactError(
+            f"save: the program calls custom operators of torch ({', '.join(library.report.callbacks)}), which a file "
+            "cannot hold; give them a decomposition (CompositeImplicitAutograd), and they are compiled like all others"
+        )
     try:
         if not path.parent.is_dir():
             raise ArtifactError(f"save: there is no directory {path.parent}; create it first")

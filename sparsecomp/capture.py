@@ -131,11 +131,19 @@ def _check_stateless(functional: ExportedProgram) -> None:
         )
 
 
+def _decompositions(exported: ExportedProgram) -> dict[Any, Any]:
+    """Operators of the user that are written in terms of others are taken apart; those of aten stay whole."""
+    targets = {node.target for node in exported.graph.nodes if isinstance(node.target, torch._ops.OpOverload)}
+    custom = [target for target in targets if target.namespace not in ("aten", "sparsecomp")]
+    known = torch.export.default_decompositions() if custom else {}
+    return {target: known[target] for target in custom if target in known}
+
+
 def _unlift(exported: ExportedProgram, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Program:
     try:
         with torch.no_grad(), warnings.catch_warnings():
             warnings.filterwarnings("ignore", ".*LeafSpec", FutureWarning)  # of torch, about how torch copies itself
-            functional = exported.run_decompositions({})
+            functional = exported.run_decompositions(_decompositions(exported))
             _check_stateless(functional)
             module = functional.module(check_guards=False)
     except CaptureError:

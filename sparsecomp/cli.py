@@ -91,6 +91,10 @@ def compile_(
     verify: Annotated[
         bool, typer.Option("--verify/--no-verify", help="Compare the program with the model before saving it.")
     ] = True,
+    tune: Annotated[
+        int,
+        typer.Option(min=0, help="How many schedules of each distinct layer to measure first; 0: only use records."),
+    ] = 0,
 ) -> None:
     """Compile a model into one file that runs without PyTorch.
 
@@ -102,7 +106,9 @@ def compile_(
         raise typer.BadParameter(f"{path.parent} is no directory", param_hint="--output")
     exported = _exported(model)
     with _progress(f"compiling {model.name} for {target}") as progress:
-        compiled = sparsecomp.compile(exported, target, verify=verify, strict=strict, dump=dump, progress=progress)
+        compiled = sparsecomp.compile(
+            exported, target, verify=verify, strict=strict, tune=tune, dump=dump, progress=progress
+        )
     compiled.save(path)
     out.print(str(compiled.report), highlight=False, markup=False)
     out.print(f"saved {path} ({path.stat().st_size / 1e6:.1f} MB)", highlight=False)
@@ -165,6 +171,27 @@ def bench(
     with _progress("measuring"):
         result = compiled.benchmark(*args, **kwargs)
     out.print(str(result), highlight=False, markup=False)
+
+
+@app.command(epilog="Example: `sparsecomp tune resnet.pt2 --trials 64 --time-limit 600`")
+def tune(
+    model: Model,
+    target: TargetName = "native",
+    trials: Annotated[int, typer.Option(min=1, help="How many schedules of each distinct layer to measure.")] = 64,
+    time_limit: Annotated[
+        float | None, typer.Option(metavar="SECONDS", help="When to stop beginning new trials.", show_default=False)
+    ] = None,
+    records: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Where to keep the measurements, instead of the user's cache directory."),
+    ] = None,
+) -> None:
+    """Measure ways to run the layers of a model on this machine.
+
+    Later compiles, of this model and of others with equal layers, use the fastest. Ctrl-C ends it and loses nothing;
+    another run goes on where it ended.
+    """
+    out.print(sparsecomp.tune(_exported(model), target, trials=trials, time_limit=time_limit, records=records))
 
 
 @app.command()

@@ -16,15 +16,26 @@ from sparsecomp.calling import shared_outputs, signature_of
 from sparsecomp.capture import capture
 from sparsecomp.dump import Dump
 from sparsecomp.engine import Engine
-from sparsecomp.errors import CaptureError, LoweringError, SparsecompError, VerificationError
-from sparsecomp.lower import Decision, build, check_all_sparse, decide, lower, pack_weights, rules_used, to_relax
+from sparsecomp.errors import CaptureError, LoweringError, SparsecompError, TuneError, VerificationError
+from sparsecomp.lower import (
+    Decision,
+    build,
+    callbacks,
+    check_all_sparse,
+    decide,
+    lower,
+    pack_weights,
+    rules_used,
+    to_relax,
+)
 from sparsecomp.passes import PIPELINE, run
 from sparsecomp.program import Program, relative_error
 from sparsecomp.report import Report
 from sparsecomp.runtime import TOLERANCE, Library
 from sparsecomp.targets import Target, obstacle
-
-Progress = Callable[[str], None]
+from sparsecomp.tune.records import Records, location
+from sparsecomp.tune.report import TuneReport
+from sparsecomp.tune.tuner import Progress, check_device, tune_program
 
 
 @dataclass
@@ -38,7 +49,8 @@ class Compilation:
         verify: compare every pass and the result with the model.
         strict: refuse weights that have zeros and run dense.
         dump: directory for text files of each step, or None.
-        progress: called with the name of each stage as it begins.
+        progress: called with the name of each stage as it begins, and with how far it is before each trial of tuning.
+        tune: how many schedules of each distinct layer to measure; 0: use only what is on record.
     """
 
     model: nn.Module | ExportedProgram
@@ -47,7 +59,8 @@ class Compilation:
     verify: bool = True
     strict: bool = False
     dump: str | Path | None = None
-    progress: Progress | None = None
+    progress: Callable[[str], None] | None = None
+    tune: int = 0
     seconds: dict[str, float] = field(default_factory=dict)
     captured: Program | None = None
     final: Program | None = None
@@ -69,16 +82,11 @@ class Compilation:
     def run(self, args: Any, kwargs: dict[str, Any] | None) -> Library:
         """All stages in order; see `sparsecomp.compile` for the arguments and errors."""
         dump = Dump(self.dump)
-        with self._stage("capture"):
-            program = capture(self.model, args, kwargs, self.dynamic_shapes)
-            self.captured = program.copy()
-            self._check_capture(program)
-            dump.captured(program)
-        with self._stage("passes"):
-            run(PIPELINE, program, dump.after_pass, self.verify)
-        self.final = program.copy()
-        with self._stage("choose kernels"):
-            decisions = decide(program, self.target)
+        if self.tune:
+            check_device(self.target)
+        program = self.rewritten(args, kwargs, dump)
+        decisions, tuning = self._decide(program)
+        with self._stage("pack weights"):
             if self.strict:
                 check_all_sparse(decisions.values())
             kernels = pack_weights(program, decisions)
@@ -88,10 +96,49 @@ class Compilation:
             module = lower(module, self.target, dump.lowered)
         with self._stage("build"):
             executable = build(module, self.target)
-        return self._finish(program, executable, rules_used(module), decisions)
+        return self._finish(program, executable, rules_used(module), decisions, tuning)
+
+    def rewritten(self, args: Any, kwargs: dict[str, Any] | None, dump: Dump) -> Program:
+        """The program after the last pass."""
+        with self._stage("capture"):
+            program = capture(self.model, args, kwargs, self.dynamic_shapes)
+            self.captured = program.copy()
+            self._check_capture(program)
+            dump.captured(program)
+        with self._stage("passes"):
+            run(PIPELINE, program, dump.after_pass, self.verify)
+        self.final = program.copy()
+        return program
+
+    def _decide(self, program: Program) -> tuple[dict[str, Decision], dict[str, Any]]:
+        """The decisions, and how measurements took part: those made now, or those on record that can be read."""
+        try:
+            with Records(location(), write=self.tune > 0) as records:
+                report = self._tune(program, records) if self.tune else None
+                with self._stage("choose kernels"):
+                    decisions = decide(program, self.target, records.lookup(self.target))
+                return decisions, _tuning(decisions, records, report)
+        except TuneError as error:
+            if self.tune:
+                raise
+            with self._stage("choose kernels"):
+                return decide(program, self.target), {"notice": str(error)}
+
+    def _tune(self, program: Program, records: Records) -> TuneReport:
+        def observe(state: Progress) -> None:
+            if self.progress is not None:
+                self.progress(f"tune, {state.done} of {state.total} trials, {state.gain:.2f}x so far")
+
+        with self._stage("tune"):
+            return tune_program(program, self.target, records, self.tune, observe=observe)
 
     def _finish(
-        self, program: Program, executable: Any, kernels: Mapping[str, int], decisions: Mapping[str, Decision]
+        self,
+        program: Program,
+        executable: Any,
+        kernels: Mapping[str, int],
+        decisions: Mapping[str, Decision],
+        tuning: Mapping[str, Any],
     ) -> Library:
         signature = signature_of(program, self.model)
         weights = {
@@ -115,6 +162,10 @@ class Compilation:
             relative_error=error,
             kernels=kernels,
             decisions=tuple(decision.to_dict() for decision in decisions.values()),
+            tuning=tuning,
+            removed=tuple(asdict(each) for each in program.removed),
+            staying=tuple(asdict(each) for each in program.staying),
+            callbacks=callbacks(program),
         )
         programs = {"captured": self.captured, "final": self.final}
         return Library(executable, module, weights, signature, copied, self.target, report, programs=programs)
@@ -155,3 +206,19 @@ class Compilation:
                 f"capture: the captured graph computes something else than {type(self.model).__name__} (relative error "
                 f"{error:.2e}); is it random, or does it depend on the values of its inputs?"
             )
+
+
+def _tuning(decisions: Mapping[str, Decision], records: Records, report: TuneReport | None) -> dict[str, Any]:
+    """For the report: how many schedules were chosen by measurement, and what these layers take."""
+    chosen = [decision.chosen for decision in decisions.values() if decision.chosen is not None]
+    timed = [(candidate.predicted, candidate.measured) for candidate in chosen if candidate.measured is not None]
+    made = {} if report is None else {"trials": report.trials, "failed": report.failed, "ended": report.ended}
+    if not timed and not made:
+        return {}
+    return {
+        "records": None if records.path is None else str(records.path),
+        "layers": len(timed),
+        "predicted": sum(predicted for predicted, _ in timed),
+        "measured": sum(measured for _, measured in timed),
+        **made,
+    }

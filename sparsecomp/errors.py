@@ -40,5 +40,9 @@ class VerificationError(SparsecompError):
     """The compiled program computes something else than the model."""
 
 
+class TuneError(SparsecompError):
+    """Nothing could be measured, or measurements could not be kept."""
+
+
 class ArtifactError(SparsecompError):
     """A saved program could not be written or read."""

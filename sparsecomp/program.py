@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -25,6 +25,50 @@ class PassRecord:
     relative_error: float | None = None
 
 
+@dataclass(frozen=True)
+class Removed:
+    """Slices that were removed from axes that are tied together.
+
+    Attributes:
+        layer: path of the module that made the tensor of the group which lost most,
+        tensor: its name in the graph, and
+        axis: its axis in the group.
+        slices: how many slices that axis had.
+        removed: how many of them went; all, where the whole tensor is constant and nothing has to compute it.
+        members: names of all tensors of the group that lost slices.
+    """
+
+    layer: str
+    tensor: str
+    axis: int
+    slices: int
+    removed: int
+    members: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Staying:
+    """A group of axes that are tied together, in which idle slices could not be removed.
+
+    Attributes:
+        layer: path of the module that made the tensor of the group with the most such slices,
+        tensor: its name in the graph, and
+        axis: its axis in the group.
+        slices: how many slices that axis has.
+        idle: how many of them are constant or read by nobody, and stay.
+        members: names of all tensors of the group.
+        reasons: for each reason how many of these slices stay because of it, the most frequent first.
+    """
+
+    layer: str
+    tensor: str
+    axis: int
+    slices: int
+    idle: int
+    members: tuple[str, ...]
+    reasons: tuple[tuple[str, int], ...]
+
+
 @dataclass
 class Program:
     """A captured model between two passes.
@@ -39,6 +83,8 @@ class Program:
         kwargs: keyword example inputs.
         range_constraints: for each symbolic size its smallest and largest value.
         log: one record for each pass that ran.
+        removed: what the removal of dead slices took out.
+        staying: what it had to leave, and why.
     """
 
     module: fx.GraphModule
@@ -46,6 +92,8 @@ class Program:
     kwargs: dict[str, Any]
     range_constraints: dict[Any, Any] = field(default_factory=dict)
     log: list[PassRecord] = field(default_factory=list)
+    removed: tuple[Removed, ...] = ()
+    staying: tuple[Staying, ...] = ()
 
     @property
     def graph(self) -> fx.Graph:
@@ -68,9 +116,7 @@ class Program:
         result = graph.graph_copy(self.graph, copies)
         graph.output(result)
         graph.set_codegen(self.graph._codegen)
-        return Program(
-            fx.GraphModule(self.module, graph), self.args, self.kwargs, self.range_constraints, list(self.log)
-        )
+        return replace(self, module=fx.GraphModule(self.module, graph), log=list(self.log))
 
     def output_spec(self) -> pytree.TreeSpec:
         """The structure of the outputs, with the model's own classes."""
@@ -107,13 +153,19 @@ class Program:
         """All tensors that the graph reads, by name, in graph order."""
         return {str(node.target): self.weight(node) for node in self.graph.find_nodes(op="get_attr")}
 
-    def add_weight(self, name: str, tensor: torch.Tensor, before: fx.Node) -> fx.Node:
-        """Store ``tensor`` under a free name made from ``name`` and return a new ``get_attr`` node for it."""
+    def add_weight(self, name: str, tensor: torch.Tensor, before: fx.Node, trained: bool = False) -> fx.Node:
+        """Store ``tensor`` under a free name made from ``name`` and return a new ``get_attr`` node for it.
+
+        It becomes a parameter if it is ``trained``, else a buffer.
+        """
         free = name = name.replace(".", "_")
         count = 1
         while hasattr(self.module, free):
             free, count = f"{name}_{count}", count + 1
-        self.module.register_buffer(free, tensor.detach())
+        if trained:
+            self.module.register_parameter(free, torch.nn.Parameter(tensor.detach()))
+        else:
+            self.module.register_buffer(free, tensor.detach())
         with self.graph.inserting_before(before):
             node = self.graph.get_attr(free)
         node.meta["val"] = self.fake(tensor)

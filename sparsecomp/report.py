@@ -22,6 +22,13 @@ class Report:
         relative_error: of the compiled program against the model on the example inputs; None if not verified.
         kernels: how often each kernel or schedule rule was used.
         decisions: for each weight of a linear or convolution: its candidates, the one chosen, and why.
+        tuning: how measurements took part; empty if none did. ``records``: the file they are kept in, or None;
+            ``layers``: how many weights they chose the schedule of; ``predicted`` and ``measured``: the seconds of
+            those layers; ``trials``, ``failed`` and ``ended``: of the measurements that this compile made; ``notice``:
+            why the records could not be read.
+        removed: for each group of axes that are tied together and lost slices: where, how many of how many.
+        staying: for each group with slices that are constant or not read and stay: how many, and why.
+        callbacks: custom operators that nobody can translate, for which the program calls torch.
     """
 
     model: str
@@ -34,6 +41,10 @@ class Report:
     relative_error: float | None = None
     kernels: Mapping[str, int] = field(default_factory=dict)
     decisions: tuple[Mapping[str, Any], ...] = ()
+    tuning: Mapping[str, Any] = field(default_factory=dict)
+    removed: tuple[Mapping[str, Any], ...] = ()
+    staying: tuple[Mapping[str, Any], ...] = ()
+    callbacks: tuple[str, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON types."""
@@ -42,7 +53,8 @@ class Report:
     @staticmethod
     def from_dict(data: Mapping[str, Any]) -> "Report":
         """The inverse of `to_dict`."""
-        return Report(**{**data, "passes": tuple(data["passes"]), "decisions": tuple(data["decisions"])})
+        lists = {name: tuple(data.get(name, ())) for name in ("passes", "decisions", "removed", "staying", "callbacks")}
+        return Report(**{**data, **lists})
 
     def to_json(self, path: str | Path) -> None:
         """Write the report to a file."""
@@ -57,4 +69,24 @@ class Report:
             "passes  " + ", ".join(item["name"] for item in self.passes if item["changed"]),
             "kernels " + ", ".join(f"{name} x{count}" for name, count in sorted(self.kernels.items())),
         ]
-        return "\n".join(lines)
+        if self.removed:
+            lines.append(
+                f"removed {sum(item['removed'] for item in self.removed)} slices, in {len(self.removed)} groups"
+            )
+        for item in self.staying:
+            why = "; ".join(reason for reason, _ in item["reasons"])
+            lines.append(f"stays   {item['idle']} of {item['slices']} in {item['layer']}: {why}")
+        lines += [f"torch   runs {call}" for call in self.callbacks]
+        return "\n".join([*lines, *self._tuning_lines()])
+
+    def _tuning_lines(self) -> list[str]:
+        tuning = self.tuning
+        if tuning.get("notice"):
+            return [f"tuning  {tuning['notice']}"]
+        if not tuning:
+            return []
+        times = f"predicted {tuning['predicted'] * 1e3:.2f} ms, measured {tuning['measured'] * 1e3:.2f} ms"
+        source = f"; records {tuning['records']}" if tuning["records"] else ""
+        made = f"; {tuning['trials']} trials now, {tuning['failed']} failed" if "trials" in tuning else ""
+        chosen = f"{tuning['layers']} of {len(self.decisions)} layers chosen by measurement"
+        return [f"tuning  {chosen}: {times}{made}{source}"]

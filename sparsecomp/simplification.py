@@ -12,7 +12,7 @@ from sparsecomp.passes.eliminate_dead import EliminateDead
 from sparsecomp.passes.fold_constants import FoldConstants
 from sparsecomp.passes.remove_dead_slices import RemoveDeadSlices
 
-_PASSES = (Canonicalize(), FoldConstants(), RemoveDeadSlices(), EliminateDead())
+_PASSES = (Canonicalize(), FoldConstants(), RemoveDeadSlices(), Canonicalize(), EliminateDead())
 
 
 def simplify(

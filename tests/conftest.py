@@ -25,6 +25,12 @@ def seeded() -> None:
     torch.manual_seed(0)
 
 
+@pytest.fixture(autouse=True)
+def no_records(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Tests neither read nor write what the user measured; those of tuning name a file of their own."""
+    monkeypatch.setenv("SPARSECOMP_RECORDS", "off")
+
+
 @pytest.fixture
 def golden(request: pytest.FixtureRequest) -> Callable[[str, str], None]:
     """Compares a text with the file of that name in tests/golden/, or writes it under ``--update-golden``."""

@@ -48,19 +48,19 @@ class Counter(nn.Module):
 
 
 @torch.library.custom_op("tests::twist", mutates_args=())
-def twist(x: Tensor) -> Tensor:
-    """An operator that nobody else knows."""
-    return x.flip(0)
+def twist(x: Tensor) -> tuple[Tensor, Tensor]:
+    """An operator that nobody else knows, and that gives two tensors."""
+    return x.flip(0), x.clone()
 
 
 @twist.register_fake
-def _(x: Tensor) -> Tensor:
-    return torch.empty_like(x)
+def _(x: Tensor) -> tuple[Tensor, Tensor]:
+    return torch.empty_like(x), torch.empty_like(x)
 
 
 class Unsupported(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
-        y = torch.ops.tests.twist(x)
+        y, _ = torch.ops.tests.twist(x)
         return torch.special.bessel_j0(y)
 
 
@@ -163,7 +163,7 @@ CASES: list[tuple[str, Any, type[SparsecompError], str]] = [
     ("shape that depends on data", lambda p: compile_(net(shape_of_data)), SparsecompError, r"index|nonzero"),
     ("random", lambda p: compile_(net(lambda net, x: x + torch.rand_like(x))), CaptureError, "is it random"),
     ("exported without inputs", lambda p: compile_(without_inputs(), None), CaptureError, "has no example inputs; export it again"),
-    ("operators without lowering", lambda p: compile_(Unsupported().eval()), UnsupportedOperatorError, r"(?s)no lowering for 2 operator.*tests.twist.default in node twist.*test_bad_input.py:\d+, y = torch.ops.tests.twist\(x\).*aten.special_bessel_j0.default in node special_bessel_j0.*return torch.special.bessel_j0\(y\).*rewrite them with supported operators"),
+    ("operators without lowering", lambda p: compile_(Unsupported().eval()), UnsupportedOperatorError, r"(?s)no lowering for 2 operator.*tests.twist.default in node twist.*test_bad_input.py:\d+, y, _ = torch.ops.tests.twist\(x\).*aten.special_bessel_j0.default in node special_bessel_j0.*return torch.special.bessel_j0\(y\).*rewrite them with supported operators"),
     # compile: the example inputs
     ("list of no tensors", lambda p: compile_(RELU, [1.0, 2.0]), CaptureError, r"hold no tensor; pass args=\(tensor, ...\)"),
     ("empty inputs", lambda p: compile_(RELU, ()), CaptureError, r"hold no tensor; pass args=\(tensor, ...\)"),

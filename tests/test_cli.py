@@ -12,7 +12,7 @@ from sparsecomp import cli
 from sparsecomp.errors import InputError, TargetError
 from sparsecomp.targets import available
 
-COMMANDS = ("compile", "run", "bench", "targets", "demo")
+COMMANDS = ("compile", "run", "bench", "tune", "targets", "demo")
 
 
 class Affine(torch.nn.Module):
@@ -68,6 +68,12 @@ def calls(monkeypatch):
         return Recorded()
 
     monkeypatch.setattr(sparsecomp, "compile", compile_, raising=False)
+
+    def tune(exported, target, **options):
+        record["tune"] = exported, target, options
+        return "the tuning"
+
+    monkeypatch.setattr(sparsecomp, "tune", tune, raising=False)
     monkeypatch.setattr(sparsecomp, "load", lambda path: record.update(load=path) or Recorded(), raising=False)
     return record
 
@@ -90,7 +96,7 @@ def test_help_names_every_command():
     assert all(name in result.output for name in COMMANDS)
 
 
-@pytest.mark.parametrize("name", ["compile", "run", "bench"])
+@pytest.mark.parametrize("name", ["compile", "run", "bench", "tune"])
 def test_help_teaches_with_an_example(name):
     assert f"sparsecomp {name} resnet" in invoke(name, "--help").output
 
@@ -110,17 +116,17 @@ def test_compile_takes_the_model_with_its_inputs_and_saves_beside_it(calls, mode
     exported, target, options = calls["compile"]
     assert target == "native"
     assert torch.equal(exported.example_inputs[0][0], torch.ones(3))
-    assert options == {"verify": True, "strict": False, "dump": None}
+    assert options == {"verify": True, "strict": False, "tune": 0, "dump": None}
     assert model.with_suffix(".spc").stat().st_size == 1000
     assert "the report" in result.output
 
 
 def test_compile_passes_every_option(calls, model, tmp_path):
     output = tmp_path / "other.spc"
-    words = ("-t", "x86-64-v3", "-o", output, "--dump", tmp_path / "dump", "--no-verify")
+    words = ("-t", "x86-64-v3", "-o", output, "--dump", tmp_path / "dump", "--no-verify", "--tune", 4)
     assert invoke("compile", model, *words).exit_code == 0
     assert calls["compile"][1] == "x86-64-v3"
-    assert calls["compile"][-1] == {"verify": False, "strict": False, "dump": tmp_path / "dump"}
+    assert calls["compile"][-1] == {"verify": False, "strict": False, "tune": 4, "dump": tmp_path / "dump"}
     assert output.exists()
 
 
@@ -171,6 +177,17 @@ def test_outputs_are_named_after_their_place(calls, program, inputs, tmp_path, o
         assert list(saved) == names
 
 
+def test_tune_passes_every_option(calls, model, tmp_path):
+    words = ("-t", "native", "--trials", 8, "--time-limit", 60, "--records", tmp_path / "records.sqlite")
+    assert "the tuning" in invoke("tune", model, *words).output
+    exported, target, options = calls["tune"]
+    assert torch.equal(exported.example_inputs[0][0], torch.ones(3))
+    assert target == "native"
+    assert options == {"trials": 8, "time_limit": 60.0, "records": tmp_path / "records.sqlite"}
+    invoke("tune", model)
+    assert calls["tune"][2] == {"trials": 64, "time_limit": None, "records": None}
+
+
 def test_bench_compiles_a_model_and_uses_its_inputs(calls, model):
     result = invoke("bench", model, "-t", "x86-64-v3")
     assert "the measurement" in result.output
@@ -202,6 +219,8 @@ def test_compile_run_and_bench_work_together(model, tmp_path):
         ("compile", "."),
         ("run", "absent.spc", "--input", "absent.npz"),
         ("targets", "--unknown"),
+        ("tune", "absent.pt2"),
+        ("tune", ".", "--trials", "0"),
     ],
 )
 def test_wrong_usage_leaves_with_2(monkeypatch, words):

@@ -11,7 +11,7 @@ from sparsecomp.errors import CaptureError, LoweringError, PassError, Verificati
 from sparsecomp.targets import detect
 from tests.graphs import net, tensor
 
-STAGES = ["capture", "passes", "choose kernels", "import", "schedule", "build", "link", "verify"]
+STAGES = ["capture", "passes", "choose kernels", "pack weights", "import", "schedule", "build", "link", "verify"]
 
 
 def small():
@@ -36,6 +36,19 @@ def test_the_report_tells_what_was_done():
     (decision,) = report.decisions
     assert decision["layer"] == "head"
     assert report.kernels
+
+
+def test_the_report_tells_what_was_removed_and_what_stays():
+    model = net(lambda net, x: net.head(net.body(x).relu()), body=nn.Linear(4, 6), head=nn.Linear(6, 3))
+    with torch.no_grad():
+        for dead in (model.body.weight[:2], model.body.bias[:2], model.head.weight[0]):
+            dead.zero_()
+    report = sparsecomp.compile(model, "native", (tensor(2, 4),)).report
+    (removed,) = report.removed
+    assert (removed["layer"], removed["slices"], removed["removed"]) == ("body", 6, 2)
+    (staying,) = report.staying
+    assert (staying["layer"], staying["slices"], staying["idle"]) == ("head", 3, 1)
+    assert staying["reasons"] == (("output returns it", 1),)
 
 
 def test_without_verification_nothing_is_compared():

@@ -54,8 +54,8 @@ def test_files_are_numbered_one_for_each_pass_that_changed_something(dumped):
         "01-canonicalize.txt",
         "02-fold-constants.txt",
         "03-fold-batch-norm.txt",
-        "04-fuse-epilogues.txt",
-        "05-eliminate-dead.txt",
+        "04-eliminate-dead.txt",
+        "05-fuse-epilogues.txt",
         "06-relax.txt",
         "07-tir.txt",
         "08-scheduled.txt",
@@ -66,7 +66,7 @@ def test_each_file_shows_its_step(dumped):
     files = dumped[0]
     assert "aten.batch_norm" in files["02-fold-constants.txt"]
     assert "aten.batch_norm" not in files["03-fold-batch-norm.txt"]
-    assert "sparsecomp.conv" in files["04-fuse-epilogues.txt"]
+    assert "sparsecomp.conv" in files["05-fuse-epilogues.txt"]
     assert "R.function" in files["06-relax.txt"]
     assert "T.prim_func" in files["07-tir.txt"]
     assert "T.vectorized" in files["08-scheduled.txt"]

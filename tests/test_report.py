@@ -1,6 +1,7 @@
 """The report as data and as text."""
 
 import json
+from dataclasses import replace
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -22,6 +23,9 @@ reports = st.builds(
     relative_error=st.none() | st.floats(0, 1),
     kernels=st.dictionaries(st.text(max_size=4), st.integers(1, 9), max_size=3),
     decisions=st.lists(entries, max_size=3).map(tuple),
+    removed=st.lists(entries, max_size=3).map(tuple),
+    staying=st.lists(entries, max_size=3).map(tuple),
+    callbacks=st.lists(st.text(max_size=4), max_size=3).map(tuple),
 )
 REPORT = Report(
     model="Net",
@@ -53,6 +57,15 @@ def test_text_says_what_was_done():
         "seconds capture 1.2, build 0.5",
         "passes  canonicalize",
         "kernels elementwise x1, linear x2",
+    ]
+
+
+def test_text_says_what_was_removed_and_what_stays_and_why():
+    removed = ({"layer": "stem", "removed": 3}, {"layer": "head", "removed": 4})
+    staying = ({"layer": "body", "idle": 2, "slices": 8, "reasons": (("mix has no rule", 2),)},)
+    assert str(replace(REPORT, removed=removed, staying=staying)).splitlines()[5:] == [
+        "removed 7 slices, in 2 groups",
+        "stays   2 of 8 in body: mix has no rule",
     ]
 
 

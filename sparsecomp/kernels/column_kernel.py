@@ -24,7 +24,7 @@ Array = npt.NDArray[np.generic]
 def pack(weight: Array, problem: Problem, schedule: ColumnSchedule) -> tuple[Array, ...]:
     """The weight, ``[out, in]`` or OIHW, as the kernel's arguments ``values, order, bounds[, offsets][, starts]``."""
     side = _side(problem, schedule)
-    form = Panels(schedule.rows, schedule.depth * side.taps, schedule.sparse, schedule.workers)
+    form = Panels(schedule.rows, schedule.depth * side.taps, schedule.sparse, schedule.workers, schedule.slice)
     matrix = weight.reshape(side.groups, side.group_rows, side.group_channels * side.taps)
     groups = [form.pack(group) for group in matrix]
     values = np.concatenate([g.values.ravel() for g in groups] or [np.zeros(0, np.float32)])
@@ -32,8 +32,8 @@ def pack(weight: Array, problem: Problem, schedule: ColumnSchedule) -> tuple[Arr
     arrays: list[Array] = [_filled(values), bounds]
     if not schedule.sparse:
         return (*arrays, _offsets(side, np.arange(form.depth))) if side.taps > 1 else tuple(arrays)
-    order = np.concatenate([g.order for g in groups])
-    offsets = _offsets(side, np.concatenate([g.columns for g in groups]))
+    order = np.concatenate([g.order.ravel() for g in groups])
+    offsets = _offsets(side, np.concatenate([g.columns.ravel() for g in groups]))
     return (*arrays, _filled(offsets), _starts(groups), order)
 
 
@@ -50,14 +50,17 @@ def _starts(groups: list[PackedPanels]) -> npt.NDArray[np.int32]:
 
 
 def _offsets(side: Pixels | Tokens, columns: npt.NDArray[np.integer]) -> Array:
-    """Where in the packed tile the operand of each column (channel, tap) begins."""
+    """Where in the packed tile the operand of each column (channel, tap) begins; in x itself, which channel it is."""
+    if side.direct:
+        return columns.astype(_offset_type(side))
     channel, tap = columns // side.taps, columns % side.taps
     offsets: Array = channel * side.channel_size + np.array(side.offsets)[tap]
     return offsets.astype(_offset_type(side))
 
 
 def _offset_type(side: Pixels | Tokens) -> str:
-    return "uint16" if side.channel_size * side.schedule.depth <= 1 << 16 else "int32"
+    largest = side.schedule.depth * (1 if side.direct else side.channel_size)
+    return "uint16" if largest <= 1 << 16 else "int32"
 
 
 def _side(problem: Problem, schedule: ColumnSchedule) -> Pixels | Tokens:
@@ -75,7 +78,7 @@ class _Builder:
     def __init__(self, problem: Problem, schedule: ColumnSchedule) -> None:
         self.side, self.schedule = _side(problem, schedule), schedule
         side = self.side
-        self.panels = -(-side.group_rows // schedule.rows)
+        self.slices = -(-side.group_rows // (schedule.rows * schedule.slice))
         self.depth = schedule.depth * side.taps
         self.columns = side.group_channels * side.taps
         self.blocks = -(-side.group_channels // schedule.depth)
@@ -103,62 +106,73 @@ class _Builder:
     def _declare_weight(self) -> None:
         side, schedule = self.side, self.schedule
         groups, stored = side.groups, tirx.Var("stored", "int64")
-        dense = self.panels * schedule.rows * self.columns * groups
+        dense = self.slices * schedule.rows * self.columns * groups
         self.values = argument("values", (tirx.Var("weights", "int64") if schedule.sparse else dense,))
         self.bounds = argument("bounds", (groups * (schedule.workers + 1),), "int32")
         if schedule.sparse or side.taps > 1:
             self.offsets = argument("offsets", (stored if schedule.sparse else self.depth,), _offset_type(side))
         if schedule.sparse:
-            lists = groups * self.blocks * self.panels
+            lists = groups * self.blocks * self.slices
             self.starts = argument("starts", (lists + 1,), "int32")
-            self.order = argument("order", (lists,), "int32")
+            self.order = argument("order", (lists * schedule.slice,), "int32")
 
     def _allocate(self) -> None:
         span = self.schedule.span * self.tile
-        self.packed = scratch("packed", self.side.packed_size)
+        side = self.side
+        self.packed = (
+            side.flat_input() if isinstance(side, Pixels) and side.direct else scratch("packed", side.packed_size)
+        )
         if self.blocks > 1 or isinstance(self.side, Tokens):
-            rows = self.panels * self.schedule.rows + self.schedule.lanes
+            rows = self.slices * self.schedule.slice * self.schedule.rows + self.schedule.lanes
             self.sums = scratch("sums", rows * span)
 
     def _tile(self, tile: Expr, first: Expr, last: Expr) -> None:
         """All of Y in one group of column tiles, for the parts ``first ... last`` of the rows."""
         side, s = self.side, self.schedule
         self.group = side.begin(tile)
-        begin = let("begin_panel", self.bounds[self.group * (s.workers + 1) + first])
-        end = let("end_panel", self.bounds[self.group * (s.workers + 1) + last])
+        begin = let("begin_slice", self.bounds[self.group * (s.workers + 1) + first])
+        end = let("end_slice", self.bounds[self.group * (s.workers + 1) + last])
         with T.serial(0, self.blocks) as block:
             channels = let("channels", tirx.min(s.depth, side.group_channels - block * s.depth))
-            side.pack(self.packed, block * s.depth, channels)
+            self.base = side.base(block * s.depth)
+            if not side.direct:
+                side.pack(self.packed, block * s.depth, channels)
             with T.serial(0, side.column_tiles()) as column, T.serial(begin, end) as position:
-                self._panel(block, channels, position, column)
+                self._slice(block, channels, position, column)
         if isinstance(side, Tokens):
-            side.finish(self.sums, begin * s.rows, tirx.min(end * s.rows, side.group_rows))
+            height = s.rows * s.slice
+            side.finish(self.sums, begin * height, tirx.min(end * height, side.group_rows))
 
-    def _panel(self, block: Expr, channels: Expr, position: Expr, column: Expr) -> None:
-        """One panel times one column tile, added over one depth block."""
+    def _slice(self, block: Expr, channels: Expr, position: Expr, column: Expr) -> None:
+        """The panels of one slice times one column tile, added over one depth block."""
         s = self.schedule
-        index = let("index", (self.group * self.blocks + block) * self.panels + position)
-        row = let("panel_row", (self.order[index] if s.sparse else position) * s.rows)
-        acc = local("acc", s.rows * self.tile)
-        self._start(acc, block, row, column)
+        index = let("index", (self.group * self.blocks + block) * self.slices + position)
+        panels = [self.order[index * s.slice + c] if s.sparse else position for c in range(s.slice)]
+        rows = [let("panel_row", panel * s.rows) for panel in panels]
+        acc = local("acc", s.slice * s.rows * self.tile)
+        self._start(acc, block, rows, column)
         count = channels * self.side.taps
         if s.sparse:
             begin, end = let("begin_entry", self.starts[index]), let("end_entry", self.starts[index + 1])
         else:
-            begin = self.panels * (self.group * self.columns + block * self.depth) + position * count
+            begin = self.slices * (self.group * self.columns + block * self.depth) + position * count
             begin, end = let("begin_entry", begin), count
         with T.serial(begin, end) if s.sparse else T.serial(0, end) as j:
-            self._multiply(acc, j if s.sparse else begin + j, self._offset(j) + column * self.tile)
-        self._end(acc, block, row, column)
+            for c in range(s.slice):
+                entry = j * s.slice + c
+                offset = self.base + self._offset(entry) + column * self.tile
+                self._multiply(acc, c, entry if s.sparse else begin + j, offset)
+        self._end(acc, block, rows, column)
 
     def _offset(self, j: Expr) -> Expr:
-        """Where in the packed tile the operand of entry j begins."""
+        """Where the operand of entry j begins, counted from the base."""
         if self.schedule.sparse or self.side.taps > 1:
-            return tirx.Cast("int32", self.offsets[j])
+            offset = tirx.Cast("int32", self.offsets[j])
+            return offset * self.side.channel_size if self.side.direct else offset
         return j * self.side.channel_size
 
-    def _multiply(self, acc: Buffer, entry: Expr, offset: Expr) -> None:
-        """Add one column: each vector of its operand times each of the R weights."""
+    def _multiply(self, acc: Buffer, panel: int, entry: Expr, offset: Expr) -> None:
+        """Add one column to a panel of the slice: each vector of its operand times each of the R weights."""
         s = self.schedule
         at = let("offset", offset)
         x = [load(self.packed, None, s.lanes, at + v * s.lanes) for v in range(s.vectors)]
@@ -167,10 +181,10 @@ class _Builder:
         for r in range(s.rows):
             weight = let("weight", splat(self.values[entry * s.rows + r], s.lanes))
             for v in range(s.vectors):
-                i = ramp((r * s.vectors + v) * s.lanes, s.lanes)
+                i = ramp(((panel * s.rows + r) * s.vectors + v) * s.lanes, s.lanes)
                 store(acc, acc[i] + weight * x[v], i)
 
-    def _start(self, acc: Buffer, block: Expr, row: Expr, column: Expr) -> None:
+    def _start(self, acc: Buffer, block: Expr, rows: list[Expr], column: Expr) -> None:
         """Begin at zero in the first depth block, else with the sums so far."""
         if self.blocks == 1:
             self._zero(acc)
@@ -179,38 +193,40 @@ class _Builder:
             with T.Then():
                 self._zero(acc)
             with T.Else():
-                for i, at in self._vectors(row, column):
+                for i, at in self._vectors(rows, column):
                     store(acc, load(self.sums, None, self.schedule.lanes, at), ramp(i, self.schedule.lanes))
 
-    def _end(self, acc: Buffer, block: Expr, row: Expr, column: Expr) -> None:
+    def _end(self, acc: Buffer, block: Expr, rows: list[Expr], column: Expr) -> None:
         """Hand complete sums to the output, keep others."""
         side = self.side
         if isinstance(side, Tokens):
-            self._keep(acc, row, column)
+            self._keep(acc, rows, column)
         elif self.blocks == 1:
-            side.store_panel(acc, row, column)
+            side.store_slice(acc, rows, column)
         else:
             with T.If(block == self.blocks - 1):
                 with T.Then():
-                    side.store_panel(acc, row, column)
+                    side.store_slice(acc, rows, column)
                 with T.Else():
-                    self._keep(acc, row, column)
+                    self._keep(acc, rows, column)
 
-    def _keep(self, acc: Buffer, row: Expr, column: Expr) -> None:
+    def _keep(self, acc: Buffer, rows: list[Expr], column: Expr) -> None:
         lanes = self.schedule.lanes
-        for i, at in self._vectors(row, column):
+        for i, at in self._vectors(rows, column):
             put(self.sums, acc[ramp(i, lanes)], None, lanes, at)
 
     def _zero(self, acc: Buffer) -> None:
         lanes = self.schedule.lanes
-        for i in range(0, self.schedule.rows * self.tile, lanes):
+        for i in range(0, self.schedule.slice * self.schedule.rows * self.tile, lanes):
             store(acc, splat(0.0, lanes), ramp(i, lanes))
 
-    def _vectors(self, row: Expr, column: Expr) -> list[tuple[int, Expr]]:
-        """For each vector of a panel's sums, its index there and in the array of sums of the tile."""
-        span = self.schedule.span * self.tile
+    def _vectors(self, rows: list[Expr], column: Expr) -> list[tuple[int, Expr]]:
+        """For each vector of a slice's sums, its index there and in the array of sums of the tile."""
+        s = self.schedule
+        span = s.span * self.tile
         return [
-            (r * self.tile + v, (row + r) * span + column * self.tile + v)
-            for r in range(self.schedule.rows)
-            for v in range(0, self.tile, self.schedule.lanes)
+            ((c * s.rows + r) * self.tile + v, (row + r) * span + column * self.tile + v)
+            for c, row in enumerate(rows)
+            for r in range(s.rows)
+            for v in range(0, self.tile, s.lanes)
         ]

@@ -9,16 +9,22 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from sparsecomp.kernels.cost_dense import (
+    L2_BYTES_PER_CYCLE,
+    LATENCY,
+    UNKNOWN_TOKENS,
+    channel_cycles,
+    feature_cycles,
+    step_cycles,
+    stream_cycles,
+)
 from sparsecomp.kernels.geometry import Geometry, copies_lines, flatten, geometry
 from sparsecomp.kernels.problem import ConvProblem, LinearProblem, Problem
-from sparsecomp.kernels.schedule import ColumnSchedule, FeatureSchedule, Schedule
+from sparsecomp.kernels.schedule import ChannelSchedule, ColumnSchedule, FeatureSchedule, Schedule
 from sparsecomp.targets.base import Target
 
 PANEL_ROWS = (1, 2, 4, 8)
-UNKNOWN_TOKENS = 128
-LATENCY = 4
 PANEL_OVERHEAD = 14
-L2_BYTES_PER_CYCLE = 32
 
 
 @dataclass(frozen=True)
@@ -57,39 +63,24 @@ def predict(problem: Problem, stats: WeightStats, schedule: Schedule, target: Ta
     cycle = 4 * target.lanes / target.flops
     if isinstance(schedule, FeatureSchedule):
         assert isinstance(problem, LinearProblem)
-        return cycle * _feature_cycles(problem, schedule, target)
-    return cycle * _column_cycles(problem, stats, schedule, target)
+        cycles = feature_cycles(problem, schedule, target)
+    elif isinstance(schedule, ChannelSchedule):
+        assert isinstance(problem, ConvProblem)
+        cycles = channel_cycles(problem, schedule, target)
+    else:
+        cycles = _column_cycles(problem, stats, schedule, target)
+    return cycle * (cycles + 0.7 * _traffic_cycles(problem, target))
 
 
-def _feature_cycles(problem: LinearProblem, s: FeatureSchedule, target: Target) -> float:
-    tokens = problem.tokens or UNKNOWN_TOKENS
-    panel = s.vectors * s.lanes
-    panels = -(-problem.out_features // panel)
-    full, rest = divmod(tokens, s.tokens)
-    step = full * _step(s.tokens, s.vectors) + (_step(rest, s.vectors) if rest else 0)
-    blocks = -(-problem.in_features // s.depth)
-    stores = tokens * s.vectors * panels * (2 + 4 * (blocks - 1))
-    held = (tokens + panel) * s.depth * 4
-    inputs = (
-        0.0 if held < 0.6 * target.l2_bytes else panels * _stream_cycles(tokens * problem.in_features * 4, target, 2)
-    )
-    compute = (step * problem.in_features * panels + stores + inputs) / s.workers
-    weights = problem.in_features * panels * panel * 4
-    return max(compute, _stream_cycles(weights, target) / min(s.workers, target.cores))
-
-
-def _step(rows: int, vectors: int, split: float = 0.0) -> float:
-    """Cycles of one column of a register tile: as many as its FMAs, its loads, its latency or its decoding take."""
-    fmas = rows * vectors
-    loads = rows + vectors * (1 + split)
-    return max(fmas / 2, loads / 2, LATENCY, (fmas + vectors + 3) / 5) + 0.08 * loads
-
-
-def _stream_cycles(nbytes: float, target: Target, least: int = 1) -> float:
-    """Cycles to read something once from where it fits, but no nearer than cache level ``least`` (counted from 0)."""
-    cycle = 4 * target.lanes / target.flops
-    level = 1 if nbytes < target.l2_bytes * 3 / 4 else 2 if nbytes < target.l3_bytes / 2 else 3
-    return nbytes / target.bytes_per_s[max(level, least)] / cycle
+def _traffic_cycles(problem: Problem, target: Target) -> float:
+    """Cycles to bring x in from the cache that it fits, and y out: a store reads the line that it writes."""
+    p = problem
+    if isinstance(p, LinearProblem):
+        values = (p.tokens or UNKNOWN_TOKENS) * (p.in_features + 2 * p.out_features)
+    else:
+        pixels = 2 * p.out_channels * p.out_height * p.out_width
+        values = (p.batch or 1) * (p.in_channels * p.height * p.width + pixels)
+    return stream_cycles(4 * values, target) / target.cores
 
 
 def _column_cycles(problem: Problem, stats: WeightStats, s: ColumnSchedule, target: Target) -> float:
@@ -98,30 +89,45 @@ def _column_cycles(problem: Problem, stats: WeightStats, s: ColumnSchedule, targ
     panels = -(-shape.rows // s.rows)
     entries = share * panels * shape.channels * shape.taps
     blocks = -(-shape.channels // s.depth)
+    partial = blocks > 1 or not isinstance(problem, ConvProblem)
+    single = s.sparse and s.rows == 1
+    products = (_single_rows if single else _panels)(s, shape, target, entries, panels * blocks, partial)
+    reload = shape.channels * shape.tile_bytes / L2_BYTES_PER_CYCLE if s.span > 1 else 0.0  # else packing put it in L1
+    tile = products + reload + (1.8 if single else 1.0) * shape.rows * shape.store_cycles / s.span
+    packing = shape.channels * shape.pack_cycles * max(1.0, s.workers / shape.tiles)
+    weights = stream_cycles(entries * (4 * s.rows + 2), target)
+    parts = min(s.workers, target.cores)
+    return max(shape.tiles * (tile * s.span + packing) / parts, weights * s.span * shape.tiles / parts)
+
+
+def _single_rows(
+    s: ColumnSchedule, shape: "_Shape", target: Target, entries: float, lists: float, partial: bool
+) -> float:
+    """Cycles of the products where a panel is one row; the constants are fitted to measurements."""
+    beyond = min(1.0, max(0.0, s.depth * shape.tile_bytes / target.l1_bytes - 0.8) / 0.6)
+    loads = s.vectors * (1 + shape.split) * (1 + 0.9 * beyond)
+    step = max(0.55 * loads + 0.7, LATENCY * 0.7 / s.slice)
+    return entries * step + lists * (11 / s.slice + 3.5 + (2.4 * s.vectors if partial else 0))
+
+
+def _panels(s: ColumnSchedule, shape: "_Shape", target: Target, entries: float, lists: float, partial: bool) -> float:
+    """Cycles of the products of higher panels, sparse or dense."""
     from_l1 = s.depth * shape.tile_bytes <= 0.85 * target.l1_bytes
     if s.sparse:
         step = _sparse_step(s, shape.split, from_l1)
     else:
         stream = s.vectors * s.lanes * 4 / L2_BYTES_PER_CYCLE
-        step = _step(s.rows, s.vectors, shape.split) + stream * (0.1 if from_l1 else 0.35)
-    partial = 2 * s.rows * s.vectors if blocks > 1 or not isinstance(problem, ConvProblem) else 0
-    products = entries * step + panels * blocks * (PANEL_OVERHEAD + partial)
-    reload = shape.channels * shape.tile_bytes / L2_BYTES_PER_CYCLE if s.span > 1 else 0.0  # else packing put it in L1
-    tile = products + reload + shape.rows * shape.store_cycles / s.span
-    packing = shape.channels * shape.pack_cycles * max(1.0, s.workers / shape.tiles)
-    weights = _stream_cycles(entries * (4 * s.rows + 2), target)
-    parts = min(s.workers, target.cores)
-    return max(shape.tiles * (tile * s.span + packing) / parts, weights * s.span * shape.tiles / parts)
+        step = step_cycles(s.rows, s.vectors, shape.split) + stream * (0.1 if from_l1 else 0.35)
+    return entries * step + lists * (PANEL_OVERHEAD + (2 * s.rows * s.vectors if partial else 0))
 
 
 def _sparse_step(s: ColumnSchedule, split: float, from_l1: bool) -> float:
-    """Cycles of one stored column; a load that crosses cache lines counts twice, one from L2 two and a half times."""
+    """Cycles of one stored column of R rows; loads that cross cache lines count twice, from L2 two and a half times."""
     fmas = s.rows * s.vectors
     loads = s.vectors * (1 + split) * (1 if from_l1 else 2.5) + s.rows
-    indexed = 1.3 if s.rows == 1 else 1.0  # an FMA with an indexed memory operand is two operations
-    decode = (indexed * fmas + s.rows + s.vectors * (s.rows > 1) + 3) / 5
+    decode = (fmas + s.rows + s.vectors + 3) / 5
     latency = LATENCY * 0.75 if fmas < 6 else 0.0
-    return max(fmas / 2, loads / 2, decode, latency) + (0.75 + 0.08 * loads if s.rows > 1 else 0.25)
+    return max(fmas / 2, loads / 2, decode, latency) + 0.75 + 0.08 * loads
 
 
 @dataclass(frozen=True)
@@ -147,7 +153,7 @@ def _shape(problem: Problem, s: ColumnSchedule) -> _Shape:
         return _Shape(rows, problem.in_features, 1, tiles, span / s.span * 4, 0.0, 6.0 * vectors, 10.0 * vectors)
     flat = flatten(problem)
     g = geometry(flat, s)
-    pack = len(g.row_shifts) * len(g.column_shifts) * _plane_cycles(flat, g, s.lanes)
+    pack = vectors * 1.0 if s.direct else len(g.row_shifts) * len(g.column_shifts) * _plane_cycles(flat, g, s.lanes)
     stores = vectors * 1.5 if g.pitch == flat.out_width else vectors * 3 + (span / g.pitch + s.span) * 8
     aligned = s.expand or flat.taps == 1
     split = 0.0 if aligned else s.lanes / 16 * (0.9 if g.pitch % s.lanes else 1 - 1 / flat.kernel[1])
@@ -170,5 +176,5 @@ def _plane_cycles(problem: ConvProblem, g: Geometry, lanes: int) -> float:
         return 3.0 * g.plane / lanes
     rows = g.plane / g.pitch + 1
     chunks = rows * -(-min(g.pitch, g.plane) // lanes)
-    each = {1: 2.5, 2: 5.0}.get(problem.stride[1], 2.0 * lanes)
-    return chunks * each + rows * 10
+    each = {1: 2.0, 2: 3.0}.get(problem.stride[1], 2.0 * lanes)
+    return chunks * each + rows * 6

@@ -21,13 +21,14 @@ def let(name: str, value: Expr) -> Expr:
 
 
 def splat(value: Expr, lanes: int) -> Expr:
-    """A vector with the same value, or float constant, in each lane."""
-    return tirx.Broadcast(tirx.const(value, "float32") if isinstance(value, int | float) else value, lanes)
+    """A vector with the same value, or float constant, in each lane; one lane is a scalar, here and below."""
+    value = tirx.const(value, "float32") if isinstance(value, int | float) else value
+    return tirx.Broadcast(value, lanes) if lanes > 1 else value
 
 
 def ramp(start: Expr, lanes: int) -> Expr:
     """The indices of a contiguous vector."""
-    return tirx.Ramp(start, 1, lanes)
+    return tirx.Ramp(start, 1, lanes) if lanes > 1 else start
 
 
 def store(buffer: Buffer, value: Expr, *index: Expr) -> None:
@@ -107,6 +108,8 @@ def transpose(rows: list[Expr], lanes: int) -> list[Expr]:
 
     Each step is one instruction (unpack or block shuffle) a vector on x86.
     """
+    if lanes == 1:
+        return rows
     quads = range(0, lanes, 4)
     low = [q + i for q in quads for i in (0, lanes, 1, lanes + 1)]
     high = [i + 2 for i in low]

@@ -55,14 +55,19 @@ def activate(x: Expr, epilogue: Epilogue, lanes: int) -> Expr:
 def _exp(x: Expr, lanes: int) -> Expr:
     """exp, to 2 units in the last place: a power of two times the Taylor series on ``|r| <= ln(2) / 2``."""
     x = tirx.min(tirx.max(x, splat(-87.0, lanes)), splat(88.0, lanes))
-    power = let("power", tirx.Cast(f"int32x{lanes}", tirx.floor(x * splat(1 / math.log(2), lanes) + splat(0.5, lanes))))
-    rounded = tirx.Cast(f"float32x{lanes}", power)
+    nearest = tirx.floor(x * splat(1 / math.log(2), lanes) + splat(0.5, lanes))
+    power = let("power", tirx.Cast(_vector("int32", lanes), nearest))
+    rounded = tirx.Cast(_vector("float32", lanes), power)
     rest = let("rest", x - rounded * splat(0.693359375, lanes) + rounded * splat(2.12194440e-4, lanes))
     series = splat(1 / math.factorial(7), lanes)
     for degree in range(6, -1, -1):
         series = series * rest + splat(1 / math.factorial(degree), lanes)
-    bits = (power + tirx.Broadcast(tirx.const(127, "int32"), lanes)) << tirx.Broadcast(tirx.const(23, "int32"), lanes)
-    return series * tirx.reinterpret(f"float32x{lanes}", bits)
+    bits = (power + splat(tirx.const(127, "int32"), lanes)) << splat(tirx.const(23, "int32"), lanes)
+    return series * tirx.reinterpret(_vector("float32", lanes), bits)
+
+
+def _vector(dtype: str, lanes: int) -> str:
+    return f"{dtype}x{lanes}" if lanes > 1 else dtype
 
 
 def sigmoid(x: Expr, lanes: int) -> Expr:

@@ -11,7 +11,7 @@ weight of channel c and tap t multiplies the plane of (c, t) from an offset on. 
 
 from dataclasses import dataclass
 
-from sparsecomp.kernels.problem import ConvProblem
+from sparsecomp.kernels.problem import ConvProblem, Problem
 from sparsecomp.kernels.schedule import ColumnSchedule
 
 
@@ -101,3 +101,11 @@ def copies_lines(problem: ConvProblem, planes: Geometry) -> bool:
     """Whether each plane is the image itself from some pixel on, but for the borders: equal pitch, no stride."""
     same = problem.stride == (1, 1) and problem.out_width == problem.width == planes.pitch
     return same and planes.first == 0
+
+
+def allows_direct(problem: Problem, schedule: ColumnSchedule) -> bool:
+    """Whether x can be multiplied where it is: 1x1, whole tiles, channels not all in the same cache sets."""
+    if not isinstance(problem, ConvProblem) or flatten(problem) is problem:
+        return False
+    pixels = problem.height * problem.width
+    return pixels % (schedule.vectors * schedule.lanes) == 0 and pixels % 256 != 0

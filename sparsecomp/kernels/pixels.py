@@ -35,7 +35,8 @@ class Pixels:
         self.group_rows = problem.out_channels // problem.groups
         self.group_channels = problem.in_channels // problem.groups
         self.taps = problem.taps
-        self.channel_size = self.geometry.channel
+        self.direct = schedule.direct
+        self.channel_size = problem.height * problem.width if schedule.direct else self.geometry.channel
         self.offsets = self.geometry.offsets
         self.packed_size = schedule.depth * self.channel_size + schedule.lanes
 
@@ -76,6 +77,18 @@ class Pixels:
         self.group = let("group", rest % self.groups)
         return self.group
 
+    def flat_input(self) -> Buffer:
+        """All of x in one line."""
+        p = self.declared
+        return T.decl_buffer((self.batch * p.in_channels * p.height * p.width,), data=self.x.data)
+
+    def base(self, channel: Expr) -> Expr:
+        """Where the group's channels from this one on begin: in the packed tile, or in x itself."""
+        if not self.direct:
+            return 0
+        row = self.image * self.declared.in_channels + self.group * self.group_channels + channel
+        return let("base", row * self.channel_size + self.first)
+
     def column_tiles(self) -> Expr:
         """How many column tiles of the group have a pixel."""
         tile = self.tile
@@ -87,24 +100,27 @@ class Pixels:
         tile = Tile(self.x, self.image, channel, channels, self.first)
         pack(packed, tile, self.problem, self.geometry, self.schedule.lanes)
 
-    def store_panel(self, sums: Buffer, row: Expr, tile: Expr) -> None:
-        """Apply the epilogue to a panel's sums, which are complete, and store them."""
+    def store_slice(self, sums: Buffer, rows: list[Expr], tile: Expr) -> None:
+        """Apply the epilogue to the sums of the panels that begin at these rows, which are complete, and store them."""
         s = self.schedule
         first = let("first_column", self.first + tile * self.tile)
         whole = self.geometry.pitch == self.problem.out_width
         if whole and not is_long(self.problem.epilogue):
-            for r in range(s.rows):
-                guard(self._exists(row + r), lambda r=r: self._store_row(sums, r, row + r, first))  # type: ignore[misc]
+            for i in range(s.slice * s.rows):
+                row = rows[i // s.rows] + i % s.rows
+                guard(self._exists(row), lambda i=i, row=row: self._store_row(sums, i, row, first))  # type: ignore[misc]
             return
-        line = scratch("line", s.rows * self.tile + s.lanes)
-        for i in range(0, s.rows * self.tile, s.lanes):
+        line = scratch("line", s.slice * s.rows * self.tile + s.lanes)
+        for i in range(0, s.slice * s.rows * self.tile, s.lanes):
             store(line, sums[ramp(i, s.lanes)], ramp(i, s.lanes))
         store_row = self._store_row if whole else self._store_parts
-        with T.serial(0, s.rows) as r:
-            guard(self._exists(row + r), lambda: store_row(line, r, row + r, first))
+        for c, row in enumerate(rows):
+            with T.serial(0, s.rows) as r:
+                guard(self._exists(row + r), lambda c=c, r=r, row=row: store_row(line, c * s.rows + r, row + r, first))  # type: ignore[misc]
 
     def _exists(self, row: Expr) -> Expr | None:
-        return None if self.group_rows % self.schedule.rows == 0 else row < self.group_rows
+        whole = self.group_rows % (self.schedule.rows * self.schedule.slice) == 0
+        return None if whole else row < self.group_rows
 
     def _store_row(self, sums: Buffer, r: Expr, row: Expr, first: Expr) -> None:
         """Columns are pixels: store the vectors of one row as they are."""

@@ -17,6 +17,10 @@ class ColumnSchedule:
             rows) instead of one that all taps share.
         lanes: float32 values in a vector.
         workers: threads among which the work is divided.
+        slice: C, how many panels are multiplied at once, entry by entry (SELL-C-sigma: Kreutzer et al., A unified
+            sparse matrix data format, 2014): more independent sums hide the latency of the FMA, and a loop serves C
+            panels.
+        direct: 1x1 convolution over whole tiles only: multiply x where it is, pack nothing.
     """
 
     rows: int
@@ -27,6 +31,8 @@ class ColumnSchedule:
     expand: bool
     lanes: int
     workers: int
+    direct: bool = False
+    slice: int = 1
 
 
 @dataclass(frozen=True)
@@ -48,4 +54,25 @@ class FeatureSchedule:
     workers: int
 
 
-Schedule = ColumnSchedule | FeatureSchedule
+@dataclass(frozen=True)
+class ChannelSchedule:
+    """Choices of the dense convolution kernel: tiles of pixels times panels of output channels.
+
+    Attributes:
+        pixels: output pixels of a tile, all of one row of the image.
+        vectors: vector registers along a panel; pixels * vectors of them hold sums.
+        depth: input channels of a depth block.
+        chunk: image rows whose sums are kept until they are complete.
+        lanes: float32 values in a vector.
+        workers: threads among which the work is divided.
+    """
+
+    pixels: int
+    vectors: int
+    depth: int
+    chunk: int
+    lanes: int
+    workers: int
+
+
+Schedule = ColumnSchedule | FeatureSchedule | ChannelSchedule

@@ -24,6 +24,8 @@ from sparsecomp.kernels.schedule import ColumnSchedule
 class Tokens:
     """Columns are tokens."""
 
+    direct = False
+
     def __init__(self, problem: LinearProblem, schedule: ColumnSchedule) -> None:
         self.problem, self.schedule = problem, schedule
         self.tile = schedule.vectors * schedule.lanes
@@ -61,6 +63,10 @@ class Tokens:
         self.first = let("first", tile * self.span)
         return 0
 
+    def base(self, first_feature: Expr) -> Expr:  # noqa: ARG002  the pixels need it
+        """Where in the packed tile the features from this one on begin."""
+        return 0
+
     def column_tiles(self) -> Expr:
         """How many column tiles of the group have a token."""
         return tirx.min(self.schedule.span, (self.tokens - self.first + self.tile - 1) // self.tile)
@@ -90,7 +96,7 @@ class Tokens:
         with T.serial(0, (end - begin + lanes - 1) // lanes) as m, T.serial(0, self._vectors()) as t:
             row = let("row", begin + m * lanes)
             token = let("token", self.first + t * lanes)
-            mask = below(row, end, lanes)
+            mask = below(row, end, lanes) if lanes > 1 else None
             columns = [let("column", load(sums, None, lanes, (row + i) * self.span + t * lanes)) for i in range(lanes)]
             bias = None if self.bias is None else let("b", load(self.bias, mask, lanes, row))
             turned = scratch("turned", lanes * lanes)

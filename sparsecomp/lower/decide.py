@@ -1,7 +1,7 @@
 """Which kernel each weight gets, and why: one Decision for every linear and convolution."""
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -18,14 +18,25 @@ from sparsecomp.program import Program, arguments, layer_name
 from sparsecomp.targets.base import Target
 
 LINEAR, CONV = torch.ops.sparsecomp.linear.default, torch.ops.sparsecomp.conv.default
+FUSED = (LINEAR, CONV)
+# From a problem, the shape of its input, the statistics of its weight and its schedules to the seconds of those that
+# were measured.
+Measured = Callable[[Problem, Sequence[int], WeightStats, Sequence[Schedule]], Mapping[Schedule, float]]
 
 
 @dataclass(frozen=True)
 class Candidate:
-    """A way to run a layer: the schedule and the seconds that one call is predicted to take."""
+    """A way to run a layer.
+
+    Attributes:
+        schedule: how.
+        predicted: seconds that the cost model thinks one call takes.
+        measured: seconds that one call took on the device, None if it was not measured.
+    """
 
     schedule: Schedule
     predicted: float
+    measured: float | None = None
 
     @property
     def is_sparse(self) -> bool:
@@ -63,9 +74,17 @@ class Decision:
         return {**asdict(self), "chosen": None if self.chosen is None else asdict(self.chosen)}
 
 
-def decide(program: Program, target: Target) -> dict[str, Decision]:
-    """A decision for every ``sparsecomp.linear`` and ``sparsecomp.conv`` of the program, by the name of its node."""
-    return {node.name: _decide(program, node, target) for node in program.calls(LINEAR, CONV)}
+def decide(program: Program, target: Target, measured: Measured | None = None) -> dict[str, Decision]:
+    """A decision for every ``sparsecomp.linear`` and ``sparsecomp.conv`` of the program, by the name of its node.
+
+    Args:
+        program: after the passes.
+        target: the device.
+        measured: what is known of schedules beyond the cost model; where any was measured, the fastest of those is
+            chosen.
+    """
+    known = measured or (lambda *_: {})
+    return {node.name: _decide(program, node, target, known) for node in program.calls(*FUSED)}
 
 
 def check_all_sparse(decisions: Iterable[Decision]) -> None:
@@ -82,17 +101,21 @@ def check_all_sparse(decisions: Iterable[Decision]) -> None:
         )
 
 
-def _decide(program: Program, node: fx.Node, target: Target) -> Decision:
-    weight_node = node.args[1]
-    assert isinstance(weight_node, fx.Node)
-    weight = program.weight(weight_node)
+def _decide(program: Program, node: fx.Node, target: Target, measured: Measured) -> Decision:
+    given = arguments(node)
+    weight = program.weight(given["weight"])
     stats = WeightStats.of(weight.numpy())
     problem, obstacle = problem_of(node)
     if problem is None:
         return Decision(layer_name(node), node.name, None, stats.density, (), obstacle)
     schedules = space(problem, stats, target)
-    ranked = sorted((Candidate(s, predict(problem, stats, s, target)) for s in schedules), key=lambda c: c.predicted)
-    return Decision(layer_name(node), node.name, problem, stats.density, _shortlist(ranked), _reason(ranked, stats))
+    seconds = measured(problem, example_shape(given["x"]), stats, schedules)
+    candidates = [Candidate(s, predict(problem, stats, s, target), seconds.get(s)) for s in schedules]
+    guesses = sorted(candidates, key=lambda candidate: candidate.predicted)
+    timed = sorted((c for c in guesses if c.measured is not None), key=lambda c: c.measured or 0.0)
+    ranked = [*timed, *(candidate for candidate in guesses if candidate.measured is None)]
+    reason = _measured_reason(timed, guesses[0], stats) if timed else _reason(guesses, stats)
+    return Decision(layer_name(node), node.name, problem, stats.density, _shortlist(ranked), reason)
 
 
 def _shortlist(ranked: Sequence[Candidate], most: int = 8) -> tuple[Candidate, ...]:
@@ -111,6 +134,25 @@ def _reason(ranked: Sequence[Candidate], stats: WeightStats) -> str:
         return f"density {stats.density:.3f}; only {kind} schedules apply"
     ratio = other.predicted / best.predicted
     return f"density {stats.density:.3f}; {kind} is predicted {ratio:.2f} times as fast as {rest}"
+
+
+def _measured_reason(timed: Sequence[Candidate], guess: Candidate, stats: WeightStats) -> str:
+    """Why the first of the measured candidates; the guess is the one that the cost model would have taken."""
+    best = timed[0]
+    assert best.measured is not None
+    kind, rest = ("sparse", "dense") if best.is_sparse else ("dense", "sparse")
+    words = [f"density {stats.density:.3f}; {kind}, the fastest of {len(timed)} measured"]
+    if guess.measured is not None:
+        words.append(f"{guess.measured / best.measured:.2f} times as fast as the first guess")
+    other = next((candidate.measured for candidate in timed if candidate.is_sparse != best.is_sparse), None)
+    if other is not None:
+        words.append(f"{other / best.measured:.2f} times as fast as {rest}")
+    return ", ".join(words)
+
+
+def example_shape(node: fx.Node) -> list[int]:
+    """The shape of a tensor for the example inputs; sizes that vary have those of the example."""
+    return [size if isinstance(size, int) else int(size.node.hint) for size in node.meta["val"].shape]
 
 
 def problem_of(node: fx.Node) -> tuple[Problem | None, str]:

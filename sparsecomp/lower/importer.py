@@ -11,6 +11,7 @@ from tvm.relax.frontend.torch.exported_program_translator import ExportedProgram
 from tvm_ffi import structural_equal
 
 from sparsecomp.errors import LoweringError, UnsupportedOperatorError
+from sparsecomp.lower.callback import call_back, is_callback
 from sparsecomp.lower.context import Context
 from sparsecomp.lower.converters import CONVERTERS
 from sparsecomp.lower.exported import to_exported
@@ -53,7 +54,8 @@ def _check_supported(program: Program) -> set[str]:
     for node in program.calls():
         name = _name(node)
         names.add(name)
-        if not (isinstance(node.meta["val"], int | torch.SymInt) or node.target in CONVERTERS or name in known):
+        is_size = isinstance(node.meta["val"], int | torch.SymInt)
+        if not (is_size or node.target in CONVERTERS or name in known or is_callback(node)):
             missing.append(node)
     if missing:
         lines = "\n".join(
@@ -100,6 +102,8 @@ class _Converter:
     def _convert(self, node: fx.Node, context: Context) -> Any:
         ours = CONVERTERS.get(node.target)
         result = ours(node, context) if ours is not None else None
+        if result is None and is_callback(node):
+            return call_back(node, context)
         return result if result is not None else self._fallbacks[_name(node)](node)
 
     def _settle(self, result: Any, value: Any) -> Any:

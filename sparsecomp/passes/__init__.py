@@ -18,6 +18,9 @@ PIPELINE: tuple[Pass, ...] = (
     FoldBatchNorm(),
     FoldScale(),
     RewriteTransposedConv(),
+    EliminateDead(),
+    RemoveDeadSlices(),
+    Canonicalize(),
     FuseEpilogues(),
     EliminateDead(),
 )

@@ -49,7 +49,8 @@ _RENAMED: dict[object, torch._ops.OpOverload[..., Any]] = {
 class Canonicalize:
     """Remove what has no meaning for an inference graph and give the rest one form.
 
-    - checks, copies, dropout and casts or views to the same type disappear;
+    - checks, copies, dropout and casts or views to the same type disappear, and so do padding by nothing and the
+      concatenation of one tensor;
     - ``t`` becomes ``permute``; ``view`` becomes ``reshape`` (copies were removed, so a view may no longer be one);
     - ``_native_batch_norm_legit_no_training(...)[0]`` becomes ``batch_norm(...)``;
     - a convolution of one image without a batch axis gets one;
@@ -104,6 +105,22 @@ def _bypass_if_same_type(program: Program, node: fx.Node) -> bool:
     if before.dtype == after.dtype and list(before.shape) == list(after.shape):
         return _bypass(program, node)
     return _rename(program, node)
+
+
+def _bypass_if_nothing_is_padded(program: Program, node: fx.Node) -> bool:
+    padding = node.args[1]
+    return isinstance(padding, list | tuple) and not any(size != 0 for size in padding) and _bypass(program, node)
+
+
+def _bypass_if_alone(program: Program, node: fx.Node) -> bool:
+    """A concatenation of one tensor is that tensor."""
+    pieces = node.args[0]
+    first = pieces[0] if isinstance(pieces, list | tuple) and len(pieces) == 1 else None
+    if not isinstance(first, fx.Node) or first.meta["val"].dtype != node.meta["val"].dtype:
+        return False
+    node.replace_all_uses_with(first)
+    program.graph.erase_node(node)
+    return True
 
 
 def _rename(_: Program, node: fx.Node) -> bool:
@@ -164,7 +181,7 @@ def _linear(program: Program, node: fx.Node) -> bool:
     value = program.weight(weight)
     if value.dim() != 2:
         return False
-    transposed = program.add_weight(str(weight.target), value.t().contiguous(), before=node)
+    transposed = program.add_weight(str(weight.target), value.t().contiguous(), before=node, trained=True)
     node.target, node.args = aten.linear.default, (x, transposed, bias)
     return True
 
@@ -179,6 +196,9 @@ _REWRITES: dict[object, Callable[[Program, fx.Node], bool]] = {
     **dict.fromkeys(_IDENTITIES, _bypass),
     **dict.fromkeys(_IDENTITIES_IF_SAME_TYPE, _bypass_if_same_type),
     aten._native_batch_norm_legit_no_training.default: _batch_norm,
+    aten.cat.default: _bypass_if_alone,
+    aten.constant_pad_nd.default: _bypass_if_nothing_is_padded,
+    aten.pad.default: _bypass_if_nothing_is_padded,
     aten.conv1d.default: _with_batch,
     aten.conv1d.padding: _with_batch,
     aten.conv2d.default: _with_batch,

@@ -48,8 +48,8 @@ class Narrowing:
         return value.shape[axis] if kept is None else len(kept)
 
     def constant(self, near: Node, name: str, data: Tensor) -> Node:
-        """A new buffer of the module, as a node before ``near``."""
-        return self.program.add_weight(f"{near.name}_{name}", data, near)
+        """A new constant of the module, as a node before ``near``; what bias it holds can be trained."""
+        return self.program.add_weight(f"{near.name}_{name}", data, near, trained=data.is_floating_point())
 
     def replace(self, value: Value, data: Tensor) -> None:
         """New elements, of the shape before the cut, for a parameter that only this call reads."""

@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from sparsecomp.passes.eliminate_dead import EliminateDead
 from sparsecomp.passes.narrow import Narrowing
 from sparsecomp.passes.replace_constants import replace_constants
+from sparsecomp.passes.what_goes import known_tensors, merged, what_goes
+from sparsecomp.passes.what_stays import staying
 from sparsecomp.program import Program
 from sparsecomp.rules.coupling import Coupling
 from sparsecomp.rules.propagate import applications, constants
@@ -29,7 +31,7 @@ class RemoveDeadSlices:
     name: str = "remove-dead-slices"
 
     def apply(self, program: Program) -> bool:
-        """See the class."""
+        """See the class. ``program.removed`` and ``program.staying`` tell what went and what stays."""
         changed = False
         while _round(program):
             changed = True
@@ -41,6 +43,13 @@ class RemoveDeadSlices:
 def _round(program: Program) -> bool:
     calls = applications(program.module)
     table = constants(program.module, calls)
-    if replace_constants(program, table):
+    if replaced := replace_constants(program, table):
+        program.removed = merged(program.removed, known_tensors(replaced, table))
         return True
-    return Narrowing(program, Coupling(program.module, calls, table)).apply()
+    coupling = Coupling(program.module, calls, table)
+    gone = what_goes(coupling)
+    if not Narrowing(program, coupling).apply():
+        program.staying = staying(coupling)
+        return False
+    program.removed = merged(program.removed, gone)
+    return True

@@ -18,21 +18,22 @@ _NEUTRAL = {aten.add.Tensor: 0, aten.sub.Tensor: 0, aten.mul.Tensor: 1, aten.div
 _COMMUTES = (aten.add.Tensor, aten.mul.Tensor)
 
 
-def replace_constants(program: Program, table: FactTable) -> bool:
+def replace_constants(program: Program, table: FactTable) -> list[Value]:
     """Replace every computed tensor whose slices are all constant, where something that is not constant reads it.
 
     Operators that broadcast read the constant in its smallest shape, or disappear if it changes nothing; all others
-    read it expanded. What only computed it is left dead.
+    read it expanded. What only computed it is left dead. Returns what was replaced.
     """
-    changed = False
+    replaced: list[Value] = []
     for node in list(program.graph.nodes):
         value = value_of(node)
         if node.op != "call_function" or value is None or (found := table.solved(value)) is None:
             continue
-        for user in list(node.users):
-            if not _is_known(user, table) and not _is_constant(node):
-                changed |= _replace_in(program, node, user, _smallest(value, *found))
-    return changed
+        readers = [user for user in node.users if not _is_known(user, table) and not _is_constant(node)]
+        constant = _smallest(value, *found)
+        if sum(_replace_in(program, node, user, constant) for user in readers):
+            replaced.append(value)
+    return replaced
 
 
 def _is_known(user: Node, table: FactTable) -> bool:

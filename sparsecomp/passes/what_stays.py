@@ -1,60 +1,45 @@
 """Slices that nobody needs and that stay all the same, with the reason."""
 
 from collections import Counter
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from sparsecomp.program import Program
+from sparsecomp.program import Program, Staying, layer_name
+from sparsecomp.rules.call import Value
 from sparsecomp.rules.coupling import AxisKey, Coupling
 from sparsecomp.rules.propagate import Reads, applications, constants, readers
-from sparsecomp.rules.table import FactTable
 
-
-@dataclass(frozen=True)
-class Staying:
-    """A group of axes that are tied together, in which idle slices could not be removed.
-
-    Attributes:
-        tensor: name of the tensor of the group with the most such slices, and
-        axis: its axis in the group.
-        slices: how many slices that axis has.
-        idle: how many of them are constant or read by nobody, and stay.
-        members: names of all tensors of the group.
-        reasons: for each reason how many of these slices stay because of it, the most frequent first.
-    """
-
-    tensor: str
-    axis: int
-    slices: int
-    idle: int
-    members: tuple[str, ...]
-    reasons: tuple[tuple[str, int], ...]
+_PADDING = (torch.ops.aten.pad.default, torch.ops.aten.constant_pad_nd.default)
 
 
 def what_stays(program: Program) -> tuple[Staying, ...]:
     """For each group of tied axes with idle slices that `RemoveDeadSlices` cannot remove: what stays, and why.
 
-    Inputs of the program, its parameters and axes of size one are left out; only what is computed is looked at.
+    Only what is computed and read is looked at. Left out are inputs, parameters, axes of size one, and padding, which
+    is constant by its nature.
     """
     calls = applications(program.module)
-    table = constants(program.module, calls)
-    reads = readers(program.module, calls, table)
-    coupling = Coupling(program.module, calls, table)
-    found = [_of_group(group, coupling, table, reads) for group in coupling.groups()]
-    return tuple(sorted((each for each in found if each is not None), key=lambda each: each.tensor))
+    return staying(Coupling(program.module, calls, constants(program.module, calls)))
 
 
-def _of_group(group: list[AxisKey], coupling: Coupling, table: FactTable, reads: Reads) -> Staying | None:
-    computed = [(value, axis) for value, axis in group if value.node.op == "call_function" and value.size(axis) != 1]
-    idle = {key: _idle(key, coupling, table, reads) for key in computed}
+def staying(coupling: Coupling) -> tuple[Staying, ...]:
+    """As `what_stays`, of a coupling by which nothing can be removed."""
+    reads = readers(coupling.module, coupling.calls, coupling.table)
+    found = [_of_group(group, coupling, reads) for group in coupling.groups()]
+    return tuple(each for each in found if each is not None)
+
+
+def _of_group(group: list[AxisKey], coupling: Coupling, reads: Reads) -> Staying | None:
+    computed = [key for key in group if _is_computed(*key) and bool(reads[key].any())]
+    idle = {key: _idle(key, coupling, reads) for key in computed}
     if not any(bool(mask.any()) for mask in idle.values()):
         return None
     value, axis = max(idle, key=lambda key: int(idle[key].sum()))
     where = idle[value, axis].nonzero().flatten().tolist()
     reasons = Counter(_reason((value, axis), index, coupling) for index in where)
     return Staying(
+        layer=layer_name(value.node),
         tensor=value.node.name,
         axis=axis,
         slices=int(value.shape[axis]),
@@ -64,10 +49,15 @@ def _of_group(group: list[AxisKey], coupling: Coupling, table: FactTable, reads:
     )
 
 
-def _idle(key: AxisKey, coupling: Coupling, table: FactTable, reads: Reads) -> Tensor:
+def _is_computed(value: Value, axis: int) -> bool:
+    node = value.node
+    return node.op == "call_function" and node.target not in _PADDING and value.size(axis) != 1
+
+
+def _idle(key: AxisKey, coupling: Coupling, reads: Reads) -> Tensor:
     """Slices that stay although they are known, or although nothing reads them."""
     value, axis = key
-    known = table.axis(value, axis)
+    known = coupling.table.axis(value, axis)
     needless = ~reads[key] if known is None else ~reads[key] | known.constant
     kept = coupling.kept(value, axis)
     return needless & kept if kept is not None else torch.zeros_like(needless)

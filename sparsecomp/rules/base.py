@@ -38,7 +38,7 @@ class Cut(Protocol):
         """New size of an axis."""
 
     def constant(self, near: Node, name: str, data: Tensor) -> Node:
-        """A new buffer of the module, as a node before ``near``."""
+        """A new constant of the module, as a node before ``near``."""
 
     def replace(self, value: Value, data: Tensor) -> None:
         """New elements, of the shape before the cut, for a parameter that only this call reads."""
@@ -77,12 +77,14 @@ class Rule:
         demand: for contracted variables, the indices that are needed to compute the kept slices of the results exactly.
             Must not need less where more is kept.
         narrow: rewrite the call, whose operands lose all slices that are not kept.
+        drops_operands: `narrow` leaves an operand out of which nothing stays; otherwise one slice stays.
     """
 
     relate: Relate
     forward: Forward = nothing_known
     demand: Demand = need_everything
     narrow: Narrow = same_call
+    drops_operands: bool = False
 
 
 RULES: dict[Any, Rule] = {}

@@ -117,7 +117,7 @@ class Call:
         items = list(given) if isinstance(given, (list, tuple)) else [given]
         return items if all(isinstance(i, int) for i in items) else None
 
-    def rewrite(self, target: Any = None, **changes: Any) -> None:
+    def rewrite(self, target: Any = None, /, **changes: Any) -> None:
         """Change arguments (and the operator) of the node in place; the operator must know all names."""
         if target is not None:
             self.node.target = target

@@ -67,6 +67,8 @@ register(
     aten.conv1d.padding,
     aten.conv2d.padding,
     aten.conv3d.padding,
+    aten.conv_transpose1d.default,
     aten.conv_transpose2d.input,
+    aten.conv_transpose3d.input,
     aten.convolution.default,
 )

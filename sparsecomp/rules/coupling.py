@@ -7,7 +7,7 @@ cause: the need that it goes back to.
 """
 
 from collections import defaultdict, deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import networkx as nx
@@ -54,6 +54,7 @@ class Coupling:
         free_inputs: bool = False,
         wanted: Mapping[AxisKey, Tensor] | None = None,
     ) -> None:
+        self.module = module
         self.calls = calls
         self.table = table
         self.causes: list[Cause] = []
@@ -83,12 +84,11 @@ class Coupling:
         number = int(self.axes[value, axis][index])
         return self.causes[number - 1] if number else None
 
-    def groups(self) -> Iterator[list[AxisKey]]:
-        """Axes that are tied together, directly or through others."""
-        for component in nx.connected_components(self.graph):
-            axes = [key for key in component if isinstance(key[0], Value)]
-            if axes:
-                yield axes
+    def groups(self) -> list[list[AxisKey]]:
+        """Axes that are tied together, directly or through others; all in the order of the graph."""
+        place = {key: i for i, key in enumerate(self.axes)}
+        found = [[key for key in part if key in place] for part in nx.connected_components(self.graph)]
+        return sorted((sorted(axes, key=place.__getitem__) for axes in found if axes), key=lambda axes: place[axes[0]])
 
     def _add_axes(self, node: Node) -> None:
         for value in outputs_of(node) if value_of(node) is None or value_of(node) == Value(node) else ():
@@ -112,7 +112,7 @@ class Coupling:
             self._need(outputs_of(node), Cause(node, "is an input"))
         elif node.op == "output":
             results = [value for each in node.all_input_nodes if (value := value_of(each)) is not None]
-            self._need(results, Cause(node, "is the output"), wanted)
+            self._need(results, Cause(node, "returns it"), wanted)
         elif node in self.calls:
             self._seed_call(self.calls[node])
 
@@ -143,10 +143,11 @@ class Coupling:
                 self.axes[key][mask & (self.axes[key] == 0)] = len(self.causes)
 
     def _close(self) -> None:
-        waiting = [node for node, application in self.calls.items() if application.rule is not None]
+        ruled = [node for node, application in self.calls.items() if application.rule is not None]
+        waiting = ruled
         while waiting:
             self._close_from(deque(reversed(waiting)))
-            waiting = [node for node in waiting if self._leave_something(self.calls[node])]
+            waiting = [node for node in ruled if self._leave_something(self.calls[node])]
 
     def _close_from(self, waiting: deque[Node]) -> None:
         queued = set(waiting)
@@ -189,13 +190,28 @@ class Coupling:
             self._keep_variable(node, name, mask, "reads it")
 
     def _leave_something(self, application: Application) -> bool:
-        """Keep one index of a contracted variable that would lose all, though the result is needed; was there one?"""
-        node = application.call.node
-        empty = [name for name in self._demanded(application) if not bool((self.variables[node, name] > 0).any())]
-        for name in empty:
-            first = torch.arange(self.variables[node, name].numel()) == 0
-            self._keep_variable(node, name, first, "must have something to work on")
-        return bool(empty)
+        """Keep one index of what would lose all, though the result is needed; was there anything?
+
+        That is a contracted variable or, except where a rule drops whole operands, an axis that is read.
+        """
+        first = {name: torch.tensor(0) for name in self._demanded(application)}
+        for link in self._read_links(application):
+            if not bool((self.axes[link.value, link.axis] > 0).any()):
+                first |= {name: index[0] for name, index in link.parts if index[0] != ABSENT}
+        kept = [self._keep_one(application.call.node, name, index) for name, index in first.items()]
+        return any(kept)
+
+    def _read_links(self, application: Application) -> list[Link]:
+        if application.rule is None or application.rule.drops_operands or not self._is_wanted(application):
+            return []
+        return [link for link in application.relation.links if not link.is_output and link.size > 0]
+
+    def _keep_one(self, node: Node, name: str, index: Tensor) -> bool:
+        causes = self.variables[node, name]
+        if causes.numel() == 0 or bool((causes > 0).any()):
+            return False
+        self._keep_variable(node, name, torch.arange(causes.numel()) == index, "must have something to work on")
+        return True
 
     def _keep_variable(self, node: Node, name: str, mask: Tensor, why: str) -> None:
         causes = self.variables[node, name]

@@ -101,7 +101,12 @@ def _unbind_relation(call: Call) -> Relation:
     return relate(f"{left} -> {','.join([right] * len(call.outputs))}", [source], call.outputs)
 
 
-register(Rule(_cat_relation, carry, narrow=_cat_less), aten.cat.default, aten.concat.default, aten.concatenate.default)
+register(
+    Rule(_cat_relation, carry, narrow=_cat_less, drops_operands=True),
+    aten.cat.default,
+    aten.concat.default,
+    aten.concatenate.default,
+)
 register(Rule(_stack_relation, carry), aten.stack.default)
 register(
     Rule(_split_relation, carry, narrow=_split_by_sizes),

@@ -4,6 +4,7 @@ The graph has no cycles, so one sweep in each direction reaches the fixed point.
 readers; readers depend on constants, because a slice that is known need not be computed from anything.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
@@ -31,12 +32,18 @@ def applications(module: GraphModule) -> dict[Node, Application]:
     for node in module.graph.nodes:
         if is_call(node):
             call = Call(node)
-            rule = RULES.get(node.target) if call.outputs or call.inputs else None
+            rule = None if _is_empty(call) else RULES.get(node.target)
             found[node] = Application(call, rule, rule.relate(call) if rule else NOTHING)
     return found
 
 
-def constants(module: GraphModule, calls: dict[Node, Application]) -> FactTable:
+def _is_empty(call: Call) -> bool:
+    """Whether no tensor takes part, or one without elements, where little of what holds otherwise does."""
+    values = (*call.inputs, *call.outputs)
+    return not values or any(value.size(axis) == 0 for value in values for axis in range(len(value.shape)))
+
+
+def constants(module: GraphModule, calls: Mapping[Node, Application]) -> FactTable:
     """What is known of every tensor of the graph, whatever the inputs are."""
     table = FactTable(module)
     for application in calls.values():
@@ -57,7 +64,7 @@ Reads = dict[tuple[Value, int], Tensor]
 """For each axis of static size of each tensor: bool, the slices that something reads."""
 
 
-def readers(module: GraphModule, calls: dict[Node, Application], table: FactTable) -> Reads:
+def readers(module: GraphModule, calls: Mapping[Node, Application], table: FactTable) -> Reads:
     """Which slices of every tensor take part in computing the outputs of the graph."""
     reads: Reads = {}
     for node in module.graph.nodes:

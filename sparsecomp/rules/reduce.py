@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from sparsecomp.facts import AxisFacts, TensorFacts
-from sparsecomp.rules.base import Rule, nothing_known, register
+from sparsecomp.rules.base import Cut, Keep, Rule, nothing_known, register
 from sparsecomp.rules.call import Call
 from sparsecomp.rules.carry import carry
 from sparsecomp.rules.contraction import contract_demand
@@ -89,6 +89,22 @@ def _equal_shares(known: AxisFacts, count: int | None) -> tuple[Tensor, Tensor]:
     return (finite, torch.full_like(known.value, 1 / count)) if count else _only_equal(known, count)
 
 
+def _mean_of_fewer(call: Call, relation: Relation, cut: Cut, keep: Keep) -> None:
+    """A mean over fewer elements divides by the number that there were: it becomes a sum and a factor."""
+    source = call.inputs[0]
+    if all(cut.kept(source, axis) is None for axis in _reduced_axes(call)):
+        return
+    count = _count(call)
+    assert count is not None, "an axis that loses slices has a static size"
+    call.rewrite(aten.sum.dim_IntList, dim=_reduced_axes(call), keepdim=bool(call.arguments.get("keepdim", False)))
+    cut.append(call.output, aten.mul.Tensor, 1.0 / count)
+
+
+def _mean_relation(call: Call) -> Relation:
+    """Reduced axes can lose zeros where all of them have a static size."""
+    return _relation(named=_count(call) is not None)(call)
+
+
 def _along(reduced: Reduced) -> Rule:
     return Rule(_relation(named=False), _forward(reduced))
 
@@ -102,9 +118,10 @@ def _whole_axis(call: Call) -> Relation:
 
 register(
     _along(_same),
-    *(aten.mean.dim, aten.mean.default, aten.amax.default, aten.amin.default, aten.max.dim, aten.min.dim),
+    *(aten.amax.default, aten.amin.default, aten.max.dim, aten.min.dim),
     *(aten.any.dim, aten.all.dim, aten.median.dim),
 )
+register(Rule(_mean_relation, _forward(_same), contract_demand, _mean_of_fewer), aten.mean.dim, aten.mean.default)
 register(Rule(_relation(named=True), _forward(_times_count), contract_demand), aten.sum.dim_IntList, aten.sum.default)
 register(
     _along(_only_zero),

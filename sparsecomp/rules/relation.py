@@ -7,6 +7,7 @@ linked to keeps its index**. A variable that is linked to inputs only is contrac
 link cannot be narrowed.
 """
 
+import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -91,11 +92,12 @@ def relate(
     ]
     axes = [expand(text, len(value.shape)) for value, _, _, text in operands]
     known = _solve([(value, names) for (value, *_), names in zip(operands, axes, strict=True)], dict(sizes or {}))
+    hidden = {name for names in axes for factors in names for name in set(factors) - _telling(factors, known)}
     links = [
         link
         for (value, role, is_output, _), names in zip(operands, axes, strict=True)
         for axis, factors in enumerate(names)
-        if (link := _link(value, axis, factors, known, role, is_output)) is not None
+        if not hidden.issuperset(factors) and (link := _link(value, axis, factors, known, role, is_output)) is not None
     ]
     used: set[str] = set().union(*(link.variables() for link in links))
     return Relation(tuple(links), {name: known[name] for name in used})
@@ -151,18 +153,22 @@ def _solve(operands: list[tuple[Value, Axes]], sizes: dict[str, int]) -> dict[st
     return {name: size for name, size in sizes.items() if name not in symbolic and name != "_"}
 
 
+def _telling(factors: tuple[str, ...], sizes: dict[str, int]) -> set[str]:
+    """A factor of size one ties nothing together, so it is left out where there are others.
+
+    An axis that has only factors which are left out elsewhere gets no link: it would seem tied to nothing.
+    """
+    return {name for name in factors if sizes.get(name, 0) != 1} or set(factors[-1:])
+
+
 def _link(
     value: Value, axis: int, factors: tuple[str, ...], sizes: dict[str, int], role: int, out: bool
 ) -> Link | None:
-    """A factor of size one ties nothing together, so it is left out where there are others."""
     if not factors or any(name not in sizes for name in factors):
         return None
     shape = [sizes[name] for name in factors]
-    count = 1
-    for size in shape:
-        count *= size
-    if count != value.size(axis):
+    if math.prod(shape) != value.size(axis):
         return None
-    telling = [i for i, size in enumerate(shape) if size > 1] or [len(shape) - 1]
-    parts = tuple((factors[i], index_map(i, shape)) for i in telling)
+    telling = _telling(factors, sizes)
+    parts = tuple((name, index_map(i, shape)) for i, name in enumerate(factors) if name in telling)
     return Link(value, axis, parts, role, out)

@@ -1,5 +1,6 @@
 """Operators on the positions of an image that treat all channels alike: pooling, upsampling, shuffles, unfold."""
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -62,6 +63,28 @@ def _shuffle_relation(call: Call) -> Relation:
     return relate("... (c r s) _ _ -> ... c _ _", call.inputs, call.outputs, {"r": times, "s": times})
 
 
+def _unshuffle_relation(call: Call) -> Relation:
+    times = int(call["downscale_factor"])
+    return relate("... c _ _ -> ... (c r s) _ _", call.inputs, call.outputs, {"r": times, "s": times})
+
+
+def _unfold_relation(call: Call) -> Relation:
+    batch = "b " if len(call.output.shape) == 3 else ""
+    taps = math.prod(call["kernel_size"])
+    return relate(f"{batch}c _ _ -> {batch}(c r) _", call.inputs, call.outputs, {"r": taps})
+
+
+def _constants_only(allows: Callable[[Call], bool]) -> Forward:
+    """As `same_constants`, where slices of the result that come from one slice of the input differ."""
+    keep_constants = same_constants(allows)
+
+    def forward(call: Call, relation: Relation, facts: FactTable) -> list[TensorFacts]:
+        found = keep_constants(call, relation, facts)[0]
+        return [tuple(None if known is None else AxisFacts.of(known.constant, known.value) for known in found)]
+
+    return forward
+
+
 def all_of(*names: str) -> Callable[[Call, Relation, FactTable, Keep], dict[str, Tensor]]:
     """These variables cannot be narrowed."""
 
@@ -101,4 +124,8 @@ register(Rule(per_channel(1), same_constants(_averages_elements_only)), aten.avg
 register(Rule(per_channel(2), same_constants(_averages_elements_only)), aten.avg_pool2d.default)
 register(Rule(per_channel(3), same_constants(_averages_elements_only)), aten.avg_pool3d.default)
 register(Rule(_shuffle_relation, carry, all_of("r", "s")), aten.pixel_shuffle.default)
+register(Rule(_unshuffle_relation, _constants_only(_always), all_of("r", "s")), aten.pixel_unshuffle.default)
+register(
+    Rule(_unfold_relation, _constants_only(lambda call: is_zero(call["padding"])), all_of("r")), aten.im2col.default
+)
 register(Rule(_channel_shuffle_relation, carry, narrow=_fewer_groups), aten.channel_shuffle.default)

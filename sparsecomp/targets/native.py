@@ -44,7 +44,7 @@ FEATURES = {
 DEFAULT_HERTZ = 2.5e9
 DEFAULT_CACHE_BYTES = {1: 32 << 10, 2: 512 << 10, 3: 4 << 20}
 # Vector loads a cycle from (L1, L2, L3) of one core, and bytes/s from DRAM: typical of server cores of this decade.
-LOADS_PER_CYCLE = (1.9, 0.8, 0.3)
+LOADS_PER_CYCLE = (1.9, 0.8, 0.18)
 DRAM_BYTES_PER_S = 12e9
 
 

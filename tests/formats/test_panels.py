@@ -23,6 +23,7 @@ forms = st.builds(
     depth=st.integers(1, 50),
     sparse=st.booleans(),
     parts=st.integers(1, 5),
+    slice=st.integers(1, 4),
 )
 
 
@@ -36,14 +37,14 @@ def test_unpack_inverts_pack(weight: npt.NDArray[np.float32], form: Panels) -> N
 @given(matrices(), forms)
 def test_arrays_keep_their_promises(weight: npt.NDArray[np.float32], form: Panels) -> None:
     packed = form.pack(weight)
-    panels, blocks = -(-weight.shape[0] // form.rows), -(-weight.shape[1] // form.depth)
-    assert packed.values.shape == (len(packed.columns), form.rows)
-    assert len(packed.starts) == panels * blocks + 1 and packed.starts[-1] == len(packed.columns)
-    assert packed.bounds[0] == 0 and packed.bounds[-1] == panels and (np.diff(packed.bounds) >= 0).all()
-    for block in packed.order.reshape(blocks, panels):
-        for first, last in zip(packed.bounds[:-1], packed.bounds[1:], strict=True):
+    slices, blocks = -(-weight.shape[0] // (form.rows * form.slice)), -(-weight.shape[1] // form.depth)
+    assert packed.values.shape == (*packed.columns.shape, form.rows) and packed.columns.shape[1] == form.slice
+    assert len(packed.starts) == slices * blocks + 1 and packed.starts[-1] == len(packed.columns)
+    assert packed.bounds[0] == 0 and packed.bounds[-1] == slices and (np.diff(packed.bounds) >= 0).all()
+    for block in packed.order.reshape(blocks, -1):
+        for first, last in zip(packed.bounds[:-1] * form.slice, packed.bounds[1:] * form.slice, strict=True):
             assert sorted(block[first:last]) == list(range(first, last))
-    assert form.nbytes(weight) == packed.values.nbytes + (2 * len(packed.columns) if form.sparse else 0)
+    assert form.nbytes(weight) == packed.values.nbytes + (2 * packed.columns.size if form.sparse else 0)
 
 
 def test_sparse_stores_only_columns_with_a_nonzero() -> None:
@@ -51,8 +52,8 @@ def test_sparse_stores_only_columns_with_a_nonzero() -> None:
     weight[1, 3] = weight[2, 3] = 5.0
     weight[0, 6] = 1.0
     packed = Panels(rows=2, depth=4, sparse=True).pack(weight)
-    assert packed.columns.tolist() == [3, 3, 2]
-    assert packed.values.tolist() == [[0.0, 5.0], [5.0, 0.0], [1.0, 0.0]]
+    assert packed.columns.ravel().tolist() == [3, 3, 2]
+    assert packed.values[:, 0].tolist() == [[0.0, 5.0], [5.0, 0.0], [1.0, 0.0]]
 
 
 def test_long_panels_come_first_within_a_part() -> None:
@@ -69,3 +70,11 @@ def test_parts_have_about_equal_load() -> None:
     packed = Panels(rows=1, depth=128, parts=4).pack(weight)
     loads = [(weight[a:b] != 0).sum() for a, b in zip(packed.bounds[:-1], packed.bounds[1:], strict=True)]
     assert max(loads) < 1.1 * np.mean(loads)
+
+
+def test_a_slice_is_filled_up_to_its_longest_panel() -> None:
+    weight = np.array([[1, 2, 0], [0, 0, 3], [4, 5, 6]], np.float32)
+    packed = Panels(rows=1, depth=3, slice=2).pack(weight)
+    assert packed.order.tolist() == [[2, 0], [1, 3]]
+    assert packed.values[:, :, 0].tolist() == [[4, 1], [5, 2], [6, 0], [3, 0]]
+    assert packed.starts.tolist() == [0, 3, 4]

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from sparsecomp.kernels.cost import WeightStats
 from sparsecomp.kernels.problem import Activation, ConvProblem, Epilogue, LinearProblem, Problem
 from sparsecomp.kernels.row_panel import build, pack, space
-from sparsecomp.kernels.schedule import ColumnSchedule, FeatureSchedule, Schedule
+from sparsecomp.kernels.schedule import ChannelSchedule, ColumnSchedule, FeatureSchedule, Schedule
 from tests.kernels.reference import AVX2, call, compute, expect, host, operands, relative_error
 
 HOST = host()
@@ -82,7 +82,7 @@ def test_conv(problem: ConvProblem, density: float, seed: int) -> None:
 
 
 @pytest.mark.parametrize("activation", get_args(Activation))
-@pytest.mark.parametrize("kind", ["features", "tokens", "pixels"])
+@pytest.mark.parametrize("kind", ["features", "tokens", "values", "pixels"])
 def test_activation(activation: Activation, kind: str) -> None:
     epilogue = Epilogue(True, True, activation, -0.5, 0.5)
     linear = LinearProblem(20, 30, 40, epilogue)
@@ -90,6 +90,7 @@ def test_activation(activation: Activation, kind: str) -> None:
     cases: dict[str, tuple[Problem, Schedule]] = {
         "features": (linear, FeatureSchedule(4, 2, 30, HOST.lanes, 2)),
         "tokens": (linear, ColumnSchedule(1, 2, 16, 1, True, False, HOST.lanes, 2)),
+        "values": (LinearProblem(1, 30, 40, epilogue), ColumnSchedule(1, 1, 16, 1, True, False, 1, 2, slice=4)),
         "pixels": (problem, ColumnSchedule(2, 2, 4, 1, True, False, HOST.lanes, 2)),
     }
     check(*cases[kind], density=0.5)
@@ -133,6 +134,50 @@ def test_symbolic_batch() -> None:
         check(problem, schedule, 0.2, size=3)
 
 
+@pytest.mark.parametrize("sparse", [False, True])
+def test_direct_multiplies_x_where_it_is(sparse: bool) -> None:
+    problem = ConvProblem(2, 12, 10, 4, 3 * HOST.lanes, (1, 1), groups=2, epilogue=Epilogue(bias=True))
+    rows = 1 if sparse else 4
+    check(problem, ColumnSchedule(rows, 3, 4, 1, sparse, False, HOST.lanes, 2, direct=True), density=0.4)
+
+
+CHANNEL_PROBLEMS = [
+    ConvProblem(2, 5, 40, 9, 11, (3, 3), padding=(1, 1, 1, 1), epilogue=Epilogue(bias=True, residual=True)),
+    ConvProblem(1, 6, 21, 13, 10, (3, 2), (2, 3), (2, 0, 1, 3), (1, 2), epilogue=Epilogue(activation="gelu")),
+    ConvProblem(1, 8, 36, 7, 7, (1, 1), (2, 2), groups=2, epilogue=Epilogue(bias=True, activation="relu")),
+    ConvProblem(1, 30, 7, 1, 29, (1, 3), padding=(0, 0, 1, 1), dilation=(1, 1)),
+    ConvProblem(1, 3, 1, 1, 1, (1, 1)),
+]
+
+
+@pytest.mark.parametrize("problem", CHANNEL_PROBLEMS, ids=str)
+@pytest.mark.parametrize(("pixels", "vectors", "depth", "chunk"), [(4, 2, 100, 3), (7, 1, 2, 100), (3, 3, 3, 1)])
+def test_tiles_of_pixels_times_panels_of_channels(
+    problem: ConvProblem, pixels: int, vectors: int, depth: int, chunk: int
+) -> None:
+    channels = problem.in_channels // problem.groups
+    schedule = ChannelSchedule(pixels, vectors, min(depth, channels), min(chunk, problem.out_height), HOST.lanes, 2)
+    check(problem, schedule, density=1.0)
+
+
+@pytest.mark.parametrize("tokens", [1, 2])
+@pytest.mark.parametrize("slice", [1, 4, 8])
+def test_few_tokens_by_single_values(tokens: int, slice: int) -> None:
+    problem = LinearProblem(tokens, 70, 45, epilogue=Epilogue(bias=True, residual=True, activation="relu"))
+    check(problem, ColumnSchedule(1, tokens, 32, 1, True, False, 1, 2, slice=slice), density=0.3)
+
+
+@pytest.mark.parametrize("slice", [2, 3, 4])
+@pytest.mark.parametrize("rows", [1, 2])
+def test_slices(slice: int, rows: int) -> None:
+    lanes = HOST.lanes
+    linear = LinearProblem(19, 70, 45, epilogue=Epilogue(bias=True, residual=True))
+    check(linear, ColumnSchedule(rows, 2, 32, 1, True, False, lanes, 2, slice=slice), density=0.2)
+    conv = ConvProblem(1, 13, 21, 9, 7, (3, 3), padding=(1, 1, 1, 1), epilogue=Epilogue(bias=True, activation="gelu"))
+    for expand in (False, True):
+        check(conv, ColumnSchedule(rows, 2, 5, 1, True, expand, lanes, 2, slice=slice), density=0.2)
+
+
 def test_rows_of_very_different_length() -> None:
     problem = LinearProblem(40, 90, 50)
     weight, inputs = operands(problem, 1.0, 0)
@@ -154,7 +199,7 @@ def test_avx2_code_runs_on_wider_machines() -> None:
 def test_dense_is_always_a_candidate() -> None:
     for problem in NETWORK_LAYERS:
         found = space(problem, 0.05, HOST)
-        assert any(isinstance(s, FeatureSchedule) or not s.sparse for s in found)
+        assert any(isinstance(s, FeatureSchedule) or not getattr(s, "sparse", False) for s in found)
 
 
 def test_the_model_prefers_sparse_for_sparse_and_dense_for_dense() -> None:

@@ -99,6 +99,22 @@ def test_channels_that_are_shuffled_and_split_go() -> None:
     assert [len(node.args[0]) for node in program.calls(aten.cat.default)] == [2]
 
 
+def test_tensors_without_elements_are_left_alone() -> None:
+    class Empty(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.one, self.two = nn.Linear(6, 8), nn.Linear(8, 3)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.two(torch.relu(self.one(x))[:0].mean(0))
+
+    model = Empty().eval()
+    kill(model.one, [1])
+    program = capture(model, (torch.randn(4, 6),))
+    RemoveDeadSlices().apply(program)
+    assert program(torch.randn(4, 6)).isnan().all()
+
+
 def test_infinite_weights_are_left_alone() -> None:
     model = Chain(nn.Linear(6, 8), nn.Linear(8, 3))
     kill(model.layers[0], [1])
@@ -110,11 +126,16 @@ def test_infinite_weights_are_left_alone() -> None:
     assert expected.isnan().any()
 
 
+@pytest.mark.parametrize(
+    "share", [pytest.param(0.3, marks=pytest.mark.slow), 0.5, pytest.param(0.7, marks=pytest.mark.slow)]
+)
 @pytest.mark.parametrize("name", GROUPS)
-def test_whatever_can_go_goes_from_real_networks(name: str) -> None:
-    found = remove(name, share=0.5, full=False)
+def test_whatever_can_go_goes_from_real_networks(name: str, share: float) -> None:
+    found = remove(name, share, full=False)
     assert found.zero > 0
     assert found.removed >= 0.99 * found.zero
+    assert found.parameters == pytest.approx(found.live_parameters, rel=0.01)
+    assert found.macs == pytest.approx(found.live_macs, rel=0.01)
     assert found.error < EXACT
 
 

@@ -62,4 +62,4 @@ def test_an_output_is_a_reason() -> None:
     kill(model.layers[1], [1])
     (staying,) = what_stays(removed(model, torch.randn(4, 6)))
     assert (staying.slices, staying.idle) == (3, 1)
-    assert staying.reasons == (("output is the output", 1),)
+    assert staying.reasons == (("output returns it", 1),)

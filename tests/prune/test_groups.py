@@ -186,8 +186,8 @@ def test_repair_brings_the_outputs_back() -> None:
     torch.manual_seed(0)
     model = nn.Sequential(nn.Linear(8, 16), nn.ReLU(), nn.Linear(16, 6), nn.ReLU(), nn.Linear(6, 6)).eval()
     with torch.no_grad():
-        model[0].weight[8:] = model[0].weight[:8] * 0.9
-        model[0].bias[8:] = model[0].bias[:8] * 0.9
+        model[0].weight[8:] = model[0].weight[:8] * 0.3
+        model[0].bias[8:] = model[0].bias[:8] * 0.3
     data = [(torch.randn(64, 8),) for _ in range(4)]
     wanted = {"sparsity": 0.5, "pattern": "neurons", "data": data, "exclude": ["2"]}
     with torch.no_grad():
@@ -197,8 +197,8 @@ def test_repair_brings_the_outputs_back() -> None:
             )
             for r in (False, True)
         ]
-    assert errors[0] > 0.1
-    assert errors[1] < 0.3 * errors[0]
+    assert errors[0] > 0.03
+    assert errors[1] < 0.1 * errors[0]
 
 
 def test_no_heads() -> None:

@@ -238,6 +238,8 @@ def _conv_transpose(spatial: int) -> Case:
     return make
 
 
+CASES[aten.conv_transpose1d.default] = _conv_transpose(1)
+CASES[aten.conv_transpose3d.input] = _conv_transpose(3)
 CASES[aten.conv_transpose2d.input] = _conv_transpose(2)
 
 
@@ -594,6 +596,8 @@ for _op2 in (aten.upsample_bilinear2d, aten.upsample_bicubic2d):
     CASES[_op2.default] = lambda rng: Sample((_image(rng, 2), [7, 8], rng.random() < 0.5))
     CASES[_op2.vec] = lambda rng: Sample((_image(rng, 2), None, rng.random() < 0.5, [2.0, 2.0]))
 CASES[aten.pixel_shuffle.default] = lambda rng: Sample((tensor(rng, 2, 4 * rng.randint(1, 4), 2, 3), 2))
+CASES[aten.pixel_unshuffle.default] = lambda rng: Sample((tensor(rng, 2, rng.randint(1, 4), 4, 6), 2))
+CASES[aten.im2col.default] = lambda rng: Sample((_image(rng, 2), [2, 3], [1, 1], [rng.randint(0, 1)] * 2, [1, 2]))
 CASES[aten.channel_shuffle.default] = lambda rng: Sample((tensor(rng, 2, 3 * rng.randint(1, 3), 2, 3), 3))
 
 

@@ -38,8 +38,8 @@ class WoodFisher(Solver):
     ``F = damping I + (1/N) sum g g^T``, inverted by Woodbury: ``Finv <- Finv - Finv g g^T Finv / (N + g^T Finv g)``.
     When the weights Q of a block are zeroed, the block changes by the joint step of the optimal brain
     surgeon, ``-Finv[:, Q] (Finv[Q, Q])^-1 w_Q`` (Singh and Alistarh 2020, *WoodFisher*; Hassibi and Stork 1992).
-    A block takes ``block`` floats a weight; as many layers as ``limit`` bytes hold share one run over the data. Every item of
-    data counts as one example.
+    A block takes ``block`` floats a weight; as many layers as ``limit`` bytes hold share one run over the
+    data. Every item of data counts as one example.
     """
 
     block: int = 32

@@ -1,0 +1,219 @@
+"""The dense convolution kernel: a tile of pixels times a panel of output channels.
+
+A vector holds output channels, and each value of x is broadcast, so that no image size wastes lanes and no stride or
+tap makes a load unaligned. See ``schedule.ChannelSchedule`` for the choices.
+
+    copy x between zeros, if it has padding
+    for each panel of channels, for each chunk of image rows         parallel over both
+        for each depth block, for each tile of pixels of the chunk
+            sums[tile, panel] += x[channel, pixel of the tap] * w[channel, tap, panel]
+        transpose the sums of the chunk to rows of pixels, apply the epilogue, store
+"""
+
+import numpy as np
+import numpy.typing as npt
+import tvm
+import tvm.tirx.script.builder.ir as T
+from tvm import tirx
+from tvm.script.ir_builder import IRBuilder
+
+from sparsecomp.kernels.emit import (
+    Buffer,
+    Expr,
+    argument,
+    below,
+    guard,
+    let,
+    load,
+    local,
+    put,
+    ramp,
+    scratch,
+    splat,
+    store,
+    transpose,
+)
+from sparsecomp.kernels.epilogue import finish
+from sparsecomp.kernels.problem import ConvProblem
+from sparsecomp.kernels.schedule import ChannelSchedule
+
+Array = npt.NDArray[np.generic]
+
+
+def pack(weight: Array, problem: ConvProblem, schedule: ChannelSchedule) -> tuple[Array, ...]:
+    """The weight OIHW as ``[groups, panels, taps, in channels, channels of a panel]``, zeros at the end, in a line."""
+    panel = schedule.vectors * schedule.lanes
+    rows = problem.out_channels // problem.groups
+    cube = weight.reshape(problem.groups, rows, -1, problem.taps)
+    padded = np.pad(cube, ((0, 0), (0, -rows % panel), (0, 0), (0, 0))).astype(np.float32)
+    panels = padded.reshape(problem.groups, -1, panel, *cube.shape[2:])
+    return (np.ascontiguousarray(panels.transpose(0, 1, 4, 3, 2)).ravel(),)
+
+
+def build(problem: ConvProblem, schedule: ChannelSchedule) -> tvm.tirx.PrimFunc:
+    """The kernel ``(x, values, [bias], [residual], y)``; the batch must be known."""
+    return _Builder(problem, schedule).build()
+
+
+class _Builder:
+    """Emits one kernel; the fields are what its parts share."""
+
+    def __init__(self, problem: ConvProblem, schedule: ChannelSchedule) -> None:
+        assert problem.batch is not None
+        self.images = problem.batch
+        self.problem, self.schedule = problem, schedule
+        p = problem
+        self.rows, self.channels = p.out_channels // p.groups, p.in_channels // p.groups
+        self.panel = schedule.vectors * schedule.lanes
+        self.panels = -(-self.rows // self.panel)
+        self.blocks = -(-self.channels // schedule.depth)
+        self.full, self.rest = divmod(p.out_width, schedule.pixels)
+        self.row_tiles = self.full + bool(self.rest)
+        self.chunks = -(-p.out_height // schedule.chunk)
+        self.height = p.height + p.padding[0] + p.padding[1]
+        self.width = p.width + p.padding[2] + p.padding[3]
+
+    def build(self) -> tvm.tirx.PrimFunc:
+        p, parts = self.problem, self.schedule.workers
+        with IRBuilder() as builder, T.prim_func(s_tir=True):
+            T.func_name("channel_panel")
+            T.func_attr({"tirx.noalias": True})
+            self._declare()
+            source = self._padded() if any(p.padding) else self.x
+            units = self.images * p.groups * self.panels * self.chunks
+            with T.parallel(0, parts) as worker:
+                self.sums = scratch("sums", (self.schedule.chunk * p.out_width + self.schedule.lanes) * self.panel)
+                with T.serial(worker * units // parts, (worker + 1) * units // parts) as unit:
+                    self._unit(source, unit)
+        return builder.get()
+
+    def _declare(self) -> None:
+        p = self.problem
+        out = (p.batch, p.out_channels, p.out_height, p.out_width)
+        flat = (p.batch, p.out_channels, p.out_height * p.out_width)
+        self.x = argument("x", (p.batch, p.in_channels, p.height, p.width))
+        self.values = argument("values", (p.groups * self.panels * self.channels * p.taps * self.panel,))
+        self.bias = argument("bias", (p.out_channels,)) if p.epilogue.bias else None
+        residual = argument("residual", out) if p.epilogue.residual else None
+        y = argument("y", out)
+        self.residual = None if residual is None else T.decl_buffer(flat, data=residual.data)
+        self.y = T.decl_buffer(flat, data=y.data)
+
+    def _padded(self) -> Buffer:
+        """The input between zeros."""
+        p = self.problem
+        planes = self.images * p.in_channels
+        buffer = IRBuilder.name(
+            "padded", T.alloc_buffer((self.images, p.in_channels, self.height, self.width), align=64)
+        )
+        with T.parallel(0, self.schedule.workers) as worker:
+            first, last = worker * planes // self.schedule.workers, (worker + 1) * planes // self.schedule.workers
+            with T.serial(first, last) as plane, T.serial(0, self.height) as row:
+                image, channel = plane // p.in_channels, plane % p.in_channels
+                inside = tirx.And(row >= p.padding[0], row < p.padding[0] + p.height)
+                with T.serial(0, self.width) as column:
+                    store(buffer, tirx.const(0.0, "float32"), image, channel, row, column)
+                with T.If(inside), T.Then(), T.serial(0, p.width) as column:
+                    value = self.x[image, channel, row - p.padding[0], column]
+                    store(buffer, value, image, channel, row, column + p.padding[2])
+        return buffer
+
+    def _unit(self, source: Buffer, unit: Expr) -> None:
+        """All of one chunk of rows for one panel."""
+        p, s = self.problem, self.schedule
+        chunk, rest = let("chunk", unit % self.chunks), let("rest", unit // self.chunks)
+        panel, group = let("panel", rest % self.panels), let("group", rest // self.panels % p.groups)
+        image = let("image", rest // (self.panels * p.groups))
+        first_row = let("first_row", chunk * s.chunk)
+        rows = let("rows", tirx.min(s.chunk, p.out_height - first_row))
+        with T.serial(0, self.blocks) as block, T.serial(0, rows) as row, T.serial(0, self.row_tiles) as tile:
+            place = _Place(source, image, group, panel, block, first_row + row, tile * s.pixels)
+            at = let("at", (row * p.out_width + tile * s.pixels) * self.panel)
+            self._tile(place, at, tile)
+        self._finish(image, group, panel, first_row * p.out_width, rows * p.out_width)
+
+    def _tile(self, place: "_Place", at: Expr, tile: Expr) -> None:
+        """One tile; the last of a row may have fewer pixels."""
+        if self.rest == 0:
+            self._product(place, at, self.schedule.pixels)
+            return
+        with T.If(tile < self.full):
+            with T.Then():
+                self._product(place, at, self.schedule.pixels)
+            with T.Else():
+                self._product(place, at, self.rest)
+
+    def _product(self, place: "_Place", at: Expr, pixels: int) -> None:
+        """A register tile, added over one depth block."""
+        p, s = self.problem, self.schedule
+        acc = local("acc", pixels * self.panel)
+        self._start(acc, place.block, at, pixels)
+        top, left = let("top", place.row * p.stride[0]), let("left", place.column * p.stride[1])
+        first = let("first_channel", place.block * s.depth)
+        count = let("count", tirx.min(s.depth, self.channels - first))
+        # Taps outside: LLVM would keep what neighbouring taps share of x in registers, and spill the sums.
+        with T.serial(0, p.kernel[0]) as r, T.serial(0, p.kernel[1]) as c:
+            row, column = let("row", top + r * p.dilation[0]), let("column", left + c * p.dilation[1])
+            tap = (place.group * self.panels + place.panel) * p.taps + r * p.kernel[1] + c
+            line = let("line", tap * self.channels + first)
+            plane = let("plane", place.group * self.channels + first)
+            with T.serial(0, count) as j:
+                self._multiply(acc, line + j, (place.source, place.image, plane + j, row, column), pixels)
+        for i in range(0, pixels * self.panel, s.lanes):
+            put(self.sums, acc[ramp(i, s.lanes)], None, s.lanes, at + i)
+
+    def _multiply(self, acc: Buffer, line: Expr, at: tuple[Buffer, Expr, Expr, Expr, Expr], pixels: int) -> None:
+        """Add what one tap of one channel contributes."""
+        s, (source, image, plane, row, column) = self.schedule, at
+        starts = [line * self.panel + v * s.lanes for v in range(s.vectors)]
+        weights = [let("w", load(self.values, None, s.lanes, start)) for start in starts]
+        for t in range(pixels):
+            value = let("value", splat(source[image, plane, row, column + t * self.problem.stride[1]], s.lanes))
+            for v, weight in enumerate(weights):
+                i = ramp(t * self.panel + v * s.lanes, s.lanes)
+                store(acc, acc[i] + value * weight, i)
+
+    def _start(self, acc: Buffer, block: Expr, at: Expr, pixels: int) -> None:
+        """Begin at zero in the first depth block, else with the sums so far."""
+        lanes = self.schedule.lanes
+        for i in range(0, pixels * self.panel, lanes):
+            store(acc, splat(0.0, lanes), ramp(i, lanes))
+        if self.blocks > 1:
+            with T.If(block > 0), T.Then():
+                for i in range(0, pixels * self.panel, lanes):
+                    store(acc, load(self.sums, None, lanes, at + i), ramp(i, lanes))
+
+    def _finish(self, image: Expr, group: Expr, panel: Expr, first: Expr, pixels: Expr) -> None:
+        """Transpose the complete sums to rows of pixels, apply the epilogue and store them."""
+        lanes = self.schedule.lanes
+        first = let("first_pixel", first)
+        with T.serial(0, self.schedule.vectors) as v, T.serial(0, (pixels + lanes - 1) // lanes) as chunk:
+            pixel = let("pixel", chunk * lanes)
+            sums = [
+                let("sums", load(self.sums, None, lanes, (pixel + i) * self.panel + v * lanes)) for i in range(lanes)
+            ]
+            turned = scratch("turned", lanes * lanes)
+            for i, value in enumerate(transpose(sums, lanes)):
+                store(turned, value, ramp(i * lanes, lanes))
+            mask = below(pixel, pixels, lanes)
+            row = let("row", panel * self.panel + v * lanes)
+            with T.serial(0, lanes) as i:
+                exists = None if self.rows % lanes == 0 and self.rows % self.panel == 0 else row + i < self.rows
+                guard(exists, lambda: self._store(turned, i, (image, group * self.rows + row + i, first + pixel), mask))
+
+    def _store(self, turned: Buffer, i: Expr, index: tuple[Expr, Expr, Expr], mask: Expr) -> None:
+        lanes = self.schedule.lanes
+        bias = None if self.bias is None else splat(self.bias[index[1]], lanes)
+        residual = None if self.residual is None else load(self.residual, mask, lanes, *index)
+        value = finish(load(turned, None, lanes, i * lanes), bias, residual, self.problem.epilogue, lanes)
+        put(self.y, value, mask, lanes, *index)
+
+
+class _Place:
+    """Where a register tile is."""
+
+    def __init__(
+        self, source: Buffer, image: Expr, group: Expr, panel: Expr, block: Expr, row: Expr, column: Expr
+    ) -> None:
+        self.source, self.image, self.group, self.panel, self.block = source, image, group, panel, block
+        self.row, self.column = row, column

@@ -1,0 +1,63 @@
+"""What the dense kernels cost, in cycles; and the words that all cost models share. See ``cost``."""
+
+from sparsecomp.kernels.problem import ConvProblem, LinearProblem
+from sparsecomp.kernels.schedule import ChannelSchedule, FeatureSchedule
+from sparsecomp.targets.base import Target
+
+UNKNOWN_TOKENS = 128
+LATENCY = 4
+L2_BYTES_PER_CYCLE = 32
+
+
+def feature_cycles(problem: LinearProblem, s: FeatureSchedule, target: Target) -> float:
+    """Cycles of the dense linear kernel, on all cores."""
+    tokens = problem.tokens or UNKNOWN_TOKENS
+    panel = s.vectors * s.lanes
+    panels = -(-problem.out_features // panel)
+    full, rest = divmod(tokens, s.tokens)
+    step = full * step_cycles(s.tokens, s.vectors) + (step_cycles(rest, s.vectors) if rest else 0)
+    blocks = -(-problem.in_features // s.depth)
+    stores = tokens * s.vectors * panels * (2 + 4 * (blocks - 1))
+    held = (tokens + panel) * s.depth * 4
+    inputs = (
+        0.0 if held < 0.6 * target.l2_bytes else panels * stream_cycles(tokens * problem.in_features * 4, target, 2)
+    )
+    compute = (step * problem.in_features * panels + stores + inputs) / s.workers
+    weights = problem.in_features * panels * panel * 4
+    return max(compute, stream_cycles(weights, target) / min(s.workers, target.cores))
+
+
+def step_cycles(rows: int, vectors: int, split: float = 0.0) -> float:
+    """Cycles of one column of a register tile: as many as its FMAs, its loads, its latency or its decoding take."""
+    fmas = rows * vectors
+    loads = rows + vectors * (1 + split)
+    return max(fmas / 2, loads / 2, LATENCY, (fmas + vectors + 3) / 5) + 0.08 * loads
+
+
+def stream_cycles(nbytes: float, target: Target, least: int = 1) -> float:
+    """Cycles to read something once from where it fits, but no nearer than cache level ``least`` (counted from 0)."""
+    cycle = 4 * target.lanes / target.flops
+    level = 1 if nbytes < target.l2_bytes * 3 / 4 else 2 if nbytes < target.l3_bytes / 2 else 3
+    return nbytes / target.bytes_per_s[max(level, least)] / cycle
+
+
+def channel_cycles(problem: ConvProblem, s: ChannelSchedule, target: Target) -> float:
+    """Cycles of the dense convolution kernel, on all cores."""
+    p = problem
+    panel = s.vectors * s.lanes
+    rows, channels = p.out_channels // p.groups, p.in_channels // p.groups
+    panels, blocks = -(-rows // panel), -(-channels // s.depth)
+    full, rest = divmod(p.out_width, s.pixels)
+    stream = 0.3 * s.vectors * s.lanes * 4 / L2_BYTES_PER_CYCLE  # weights come from the L2 cache
+    step = full * (step_cycles(s.pixels, s.vectors) + stream) + (step_cycles(rest, s.vectors) + stream if rest else 0)
+    # Each channel's pixels come from a plane of its own; hardware prefetchers follow strides of up to 2 KiB.
+    far = (p.height + p.padding[0]) * p.width * 4 > 2048
+    step += (full + bool(rest)) * (10 if far else 2) / p.kernel[1]
+    sums = p.out_width * s.vectors * (3 * blocks - 2) + blocks * (full + bool(rest)) * p.taps * 12
+    row = step * channels * p.taps + sums + p.out_width * s.vectors * 12
+    units = (p.batch or 1) * p.groups * panels * -(-p.out_height // s.chunk)
+    longest = -(-units // s.workers) * s.chunk * row
+    weights = 0.6 * stream_cycles(p.groups * panels * panel * channels * p.taps * 4, target, 2)
+    padded = (p.batch or 1) * p.in_channels * (p.height + p.padding[0] + p.padding[1])
+    copy = padded * (p.width / s.lanes * 3 + 12) if any(p.padding) else 0.0
+    return longest + (copy + weights) / min(s.workers, target.cores)

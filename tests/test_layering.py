@@ -21,11 +21,11 @@ LEVELS = (
     ("tune", "runtime", "artifact", "engine", "report"),
     ("compilation", "latency"),
     ("api", "inspect"),
-    ("demo", "cli"),
+    ("demo", "cli", "cli_files"),
 )
 LEVEL = {name: level for level, names in enumerate(LEVELS) for name in names}
 MAY_IMPORT_TVM = ("kernels", "schedules", "targets", "lower", "tune", "runtime", "artifact", "engine")
-RUNS_WITHOUT_TORCH = ("", "errors", "targets", "runtime", "artifact", "cli")
+RUNS_WITHOUT_TORCH = ("", "errors", "targets", "runtime", "artifact", "cli", "cli_files")
 LONGEST_FILE = 350
 
 

@@ -104,7 +104,6 @@ def _centred(task: Task) -> Iterator[tuple[str, Tensor, Tensor | None]]:
     seen = collect(task.module, task.weights, task.batches, Gram)
     for name in [each for each in task.weights if each in seen]:
         found = seen.pop(name)
-        assert found.matrix is not None and found.total is not None
         if bias_of(task.module, name) is None:
             yield name, found.matrix, None
             continue

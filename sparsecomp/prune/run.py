@@ -120,20 +120,29 @@ def prepare(model: nn.Module | ExportedProgram, wanted: Request) -> tuple[Task, 
     parameters = _parameters(model)
     check_finite({name: parameters[name] for name in weights})
     left_out = _left_out(weights, wanted)
-    copied = copy.deepcopy(model)
-    module = copied.eval() if isinstance(copied, nn.Module) else copied.module(check_guards=False)
+    if isinstance(model, ExportedProgram):
+        module = _owned(model).module(check_guards=False)
+    else:
+        module = copy.deepcopy(model).eval()
     return Task(module, weights, _batches(wanted), wanted.loss, 1 - wanted.sparsity), left_out
 
 
 def _result(model: nn.Module | ExportedProgram, module: nn.Module) -> nn.Module | ExportedProgram:
     """What the user gets of the copy that was worked on."""
     if isinstance(model, ExportedProgram):
-        result = copy.deepcopy(model)
+        result = _owned(model)
         write_parameters(result, {name: p.detach() for name, p in module.named_parameters()})
         return result
     for given, worked in zip(model.modules(), module.modules(), strict=True):
         worked.training = given.training
     return module
+
+
+def _owned(exported: ExportedProgram) -> ExportedProgram:
+    """The same program with weights of its own: torch refuses to save a deep copy, whose nodes are renamed."""
+    result = copy.copy(exported)
+    result._state_dict = copy.deepcopy(dict(exported.state_dict))
+    return result
 
 
 def _parameters(model: nn.Module | ExportedProgram) -> Mapping[str, Tensor]:

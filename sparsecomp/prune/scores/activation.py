@@ -96,7 +96,6 @@ class Reconstruction(Score):
         found: dict[str, Tensor] = {}
         for part in in_parts(task, gram_bytes(task.weights), LIMIT):
             for name, gram in collect(part.module, part.weights, part.batches, Gram).items():
-                assert gram.matrix is not None
                 diagonal = torch.stack([inverse(each, self.damping).diagonal() for each in gram.matrix]).float()
                 found[name] = part.matrix(name).square() / by_row(part.weights[name], diagonal)
         return found

@@ -46,9 +46,7 @@ class SparseGPT(Solver):
         for part in in_parts(task, gram_bytes(task.weights), self.limit):
             grams = collect(part.module, part.weights, part.batches, Gram)
             for name in [each for each in part.weights if each in grams]:
-                gram = grams.pop(name).matrix
-                assert gram is not None
-                yield name, *self._layer(part.matrix(name), gram, pattern, densities[name])
+                yield name, *self._layer(part.matrix(name), grams.pop(name).matrix, pattern, densities[name])
 
     def _layer(self, matrix: Tensor, grams: Tensor, pattern: ElementPattern, density: float) -> tuple[Tensor, Tensor]:
         """One layer, each group of a convolution by itself."""

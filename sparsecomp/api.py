@@ -15,7 +15,7 @@ from sparsecomp.latency import fast_pattern, prune_to_latency
 from sparsecomp.program import Program
 from sparsecomp.prune.budgets import Budget
 from sparsecomp.prune.data import Loss
-from sparsecomp.prune.patterns import Pattern
+from sparsecomp.prune.patterns import NM, Pattern, parse_pattern
 from sparsecomp.prune.result import Pruned
 from sparsecomp.prune.run import prune_model, request
 from sparsecomp.prune.scores import Score
@@ -128,10 +128,11 @@ def prune(
         raise PruneError("prune: give one of sparsity, latency_ms and speedup")
     if pattern == "auto":
         pattern = fast_pattern(device, sparsity)
+    pattern = parse_pattern(pattern)
     goal = latency_ms is not None or speedup is not None
     wanted = request(
         args,
-        sparsity=0.0 if goal else sparsity,
+        sparsity=None if goal and isinstance(pattern, NM) else 0.0 if goal else sparsity,
         pattern=pattern,
         score=score,
         budget=budget,

@@ -24,6 +24,7 @@ from sparsecomp.kernels.problem import ConvProblem, LinearProblem, Problem
 from sparsecomp.kernels.row_panel import space
 from sparsecomp.prune.budgets import PerLayer
 from sparsecomp.prune.data import Batch
+from sparsecomp.prune.elements import check_fits
 from sparsecomp.prune.observe import Use, run_batch, watching
 from sparsecomp.prune.patterns import NM, Block, Structured
 from sparsecomp.prune.result import Pruned
@@ -33,7 +34,7 @@ from sparsecomp.targets import Target, obstacle
 
 LEVELS = (0.0, 0.5, 0.6, 0.7, 0.75, 0.8, 0.85, 0.9, 0.93, 0.95, 0.97, 0.98)
 TOLERANCE = 0.05
-TRIALS = 7
+TRIALS = 9
 AUTO_SLACK = 1.15
 SECONDS, WARMUP = 0.5, 5
 
@@ -133,16 +134,16 @@ def _search(
 
 
 def next_setting(points: Sequence[tuple[float, float]], goal: float) -> float:
-    """Where the line between the nearest slower and the nearest faster point meets the goal."""
-    slower = min((p for p in points if p[1] > goal), default=(1.0, goal), key=lambda p: p[1])
-    faster = max((p for p in points if p[1] <= goal), default=None, key=lambda p: p[1])
+    """Where the line between the next slower and the next faster setting meets the goal, but well between the two."""
+    slower = min((p for p in points if p[1] > goal), default=(1.0, goal))
+    faster = max((p for p in points if p[1] <= goal), default=None)
     if faster is None:
         lowest, second = sorted(points)[:2] if len(points) > 1 else (points[0], points[0])
         slope = (second[1] - lowest[1]) / max(second[0] - lowest[0], 1e-9)
         guess = lowest[0] - (lowest[1] - goal * 0.98) / slope if slope > 0 else 0.0
         return max(0.0, min(guess, lowest[0] - 0.02))
     share = (goal - faster[1]) / (slower[1] - faster[1])
-    return faster[0] + min(max(share, 0.1), 0.9) * (slower[0] - faster[0])
+    return faster[0] + min(max(share, 0.25), 0.75) * (slower[0] - faster[0])
 
 
 def measure(model: nn.Module | ExportedProgram, example: Batch, target: Target) -> float:
@@ -184,6 +185,7 @@ def _layers_dial(model: nn.Module | ExportedProgram, wanted: Request, target: Ta
     assert isinstance(wanted.pattern, Block) and wanted.example is not None
     task, left_out = prepare(model, wanted)
     task = task.only(name for name in task.weights if name not in left_out)
+    check_fits(task, wanted.pattern)
     options = options_of(task, wanted, target)
     dense = sum(each[0].seconds for each in options.values())
     least = sum(min(option.seconds for option in each) for each in options.values())
@@ -218,7 +220,8 @@ def options_of(task: Task, wanted: Request, target: Target) -> dict[str, list[Op
 def allocate(options: Mapping[str, Sequence[Option]], seconds: float) -> dict[str, float]:
     """A sparsity for each layer: the least loss of score with which the times add up to ``seconds`` at most.
 
-    For a price of time, every layer takes what costs least; the price is found by bisection (Lagrange).
+    For a price of time, every layer takes what costs least; the price is found by bisection (Lagrange), and between the
+    two prices next to the budget sparsities are interpolated.
     """
 
     def at(price: float) -> dict[str, Option]:
@@ -232,7 +235,10 @@ def allocate(options: Mapping[str, Sequence[Option]], seconds: float) -> dict[st
             low = middle
         else:
             high = middle
-    return {name: option.sparsity for name, option in at(high).items()}
+    slower, faster = at(low), at(high)
+    least, most = (sum(option.seconds for option in each.values()) for each in (faster, slower))
+    share = min(max((seconds - least) / (most - least), 0.0), 1.0) if most > least else 0.0
+    return {n: o.sparsity + share * (slower[n].sparsity - o.sparsity) for n, o in faster.items()}
 
 
 def problems_of(task: Task, example: Batch) -> dict[str, list[Problem]]:

@@ -120,6 +120,7 @@ def prepare(model: nn.Module | ExportedProgram, wanted: Request) -> tuple[Task, 
     parameters = _parameters(model)
     check_finite({name: parameters[name] for name in weights})
     left_out = _left_out(weights, wanted)
+    module: nn.Module
     if isinstance(model, ExportedProgram):
         module = _owned(model).module(check_guards=False)
     else:

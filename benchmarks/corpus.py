@@ -4,6 +4,7 @@ import ast
 import random
 import re
 import sysconfig
+from functools import cache
 from pathlib import Path
 
 _SENTENCE = re.compile(r"[A-Z][^.!?>`_=|{}\[\]\\]{30,160}[.!?](?=\s|$)")
@@ -15,13 +16,19 @@ def sentences(count: int, seed: int = 0) -> list[str]:
     Raises:
         ValueError: the library has fewer.
     """
+    found = _all()
+    if len(found) < count:
+        raise ValueError(f"the standard library has {len(found)} sentences, {count} are wanted")
+    return random.Random(seed).sample(found, count)
+
+
+@cache
+def _all() -> tuple[str, ...]:
     found: dict[str, None] = {}
     for path in sorted(Path(sysconfig.get_paths()["stdlib"]).glob("*.py")):
         for text in _documentation(path):
             found |= dict.fromkeys(" ".join(match[0].split()) for match in _SENTENCE.finditer(text))
-    if len(found) < count:
-        raise ValueError(f"the standard library has {len(found)} sentences, {count} are wanted")
-    return random.Random(seed).sample(list(found), count)
+    return tuple(found)
 
 
 def _documentation(path: Path) -> list[str]:

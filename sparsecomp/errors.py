@@ -16,6 +16,10 @@ class PassError(SparsecompError):
     """A pass failed, or changed what the program computes."""
 
 
+class PruneError(SparsecompError):
+    """A model cannot be pruned as asked; nothing was changed."""
+
+
 class LoweringError(SparsecompError):
     """The program could not be translated to TVM."""
 

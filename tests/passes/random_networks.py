@@ -192,7 +192,7 @@ class Network(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         x = F.relu(self.stem(x))
         for layer in self.layers:
-            x = layer(x)
+            x = layer(x if min(x.shape[2:]) > 2 else F.interpolate(x, (6, 6)))
         x = F.adaptive_avg_pool2d(x, 4).flatten(1) if self.flat else x.mean((2, 3))
         return self.head(x)
 

@@ -24,8 +24,9 @@ def simplify(
 ) -> fx.GraphModule:
     """A smaller module that computes the same: channels, heads and neurons that nothing depends on are gone.
 
-    The result is called like the model and gives outputs in the model's own structure. It can be exported again, saved,
-    and trained further (batch normalisation keeps its statistics). The model itself is not changed.
+    The result is called like the model and gives outputs in the model's own structure. It can be exported again
+    (``torch.export``, ONNX), saved, and trained further (batch normalisation keeps its statistics). The model itself is
+    not changed.
 
     Args:
         model: a module in evaluation mode, or the result of ``torch.export.export``.
@@ -41,7 +42,7 @@ def simplify(
     run(_PASSES, program)
     for parameter in program.module.parameters():
         parameter.requires_grad_(parameter.dtype.is_floating_point)
-    return _owned(program.copy().module)
+    return _owned(program.copy().module.eval())
 
 
 def _owned(module: fx.GraphModule) -> fx.GraphModule:

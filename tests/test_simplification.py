@@ -1,5 +1,7 @@
 from io import BytesIO
+from pathlib import Path
 
+import onnxruntime
 import pytest
 import torch
 from torch import Tensor, nn
@@ -50,6 +52,16 @@ def test_it_can_be_exported_and_saved(model: nn.Module) -> None:
     torch.export.save(torch.export.export(simplify(model, (X,)), (X,)), file)
     file.seek(0)
     torch.testing.assert_close(torch.export.load(file).module()(X), model(X))
+
+
+def test_it_can_be_exported_to_onnx(model: nn.Module, tmp_path: Path) -> None:
+    small = simplify(model, (X,))
+    assert not small.training
+    path = tmp_path / "small.onnx"
+    torch.onnx.export(small, (X,), path, dynamo=True, verbose=False)
+    session = onnxruntime.InferenceSession(path)
+    (logits,) = session.run(None, {session.get_inputs()[0].name: X.numpy()})
+    torch.testing.assert_close(torch.from_numpy(logits), model(X)["logits"])
 
 
 def test_it_can_be_saved_whole(model: nn.Module) -> None:

@@ -172,8 +172,10 @@ def _prepared(db: sqlite3.Connection) -> sqlite3.Connection:
 
 def _has_records(db: sqlite3.Connection) -> bool:
     """Whether the table is there already; raises where the file is not ours."""
+    db.execute("BEGIN")  # one view of the file, while another process may be making the table
     application, schema = _number(db, "application_id"), _number(db, "user_version")
     tables = db.execute("SELECT COUNT(*) FROM sqlite_master").fetchone()[0]
+    db.execute("COMMIT")
     if application != _APPLICATION and (application or schema or tables):
         raise sqlite3.DatabaseError("it is a database of something else")
     if schema > SCHEMA:

@@ -213,6 +213,7 @@ def interrupt():
         except sqlite3.Error:
             pass
 
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs begin with it ignored
 threading.Thread(target=interrupt, daemon=True).start()
 model, x = torch.nn.Linear(512, 512).eval(), torch.ones(64, 512)
 report = sparsecomp.tune(model, "native", (x,), trials=300,

@@ -1,10 +1,11 @@
 """Pruning to a latency: how sparse each layer must be for the compiled model to take so many milliseconds.
 
-Layers get their sparsity from the times that their kernels are predicted to take at each level, so that those which
-zeros do not make faster stay dense. Predictions rank; the whole is then compiled and measured, and corrected until it
-fits.
+Layers get their sparsity from the times that their kernels take at each level, as tuning measured them, else as they
+are predicted, so that those which zeros do not make faster stay dense. The whole is then compiled and measured, and
+corrected until it fits.
 """
 
+import contextlib
 import statistics
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -18,7 +19,7 @@ from torch.export import ExportedProgram
 
 from sparsecomp.compilation import Compilation
 from sparsecomp.engine import Engine
-from sparsecomp.errors import PruneError, TargetError
+from sparsecomp.errors import PruneError, TargetError, TuneError
 from sparsecomp.kernels.cost import PANEL_ROWS, WeightStats, predict
 from sparsecomp.kernels.problem import ConvProblem, LinearProblem, Problem
 from sparsecomp.kernels.row_panel import space
@@ -31,6 +32,7 @@ from sparsecomp.prune.result import Pruned
 from sparsecomp.prune.run import Request, prepare, prune_model
 from sparsecomp.prune.scores import Task
 from sparsecomp.targets import Target, obstacle
+from sparsecomp.tune.records import Records, location
 
 LEVELS = (0.0, 0.5, 0.6, 0.7, 0.75, 0.8, 0.85, 0.9, 0.93, 0.95, 0.97, 0.98)
 TOLERANCE = 0.05
@@ -201,6 +203,7 @@ def options_of(task: Task, wanted: Request, target: Target) -> dict[str, list[Op
     """For each weight that kernels are predicted for, what each level costs; the first is dense."""
     assert isinstance(wanted.pattern, Block) and wanted.example is not None
     problems = problems_of(task, wanted.example)
+    measured = _on_record(target)
     scores = wanted.score.elements(task)
     found: dict[str, list[Option]] = {}
     for name in [each for each in scores if each in problems]:
@@ -210,11 +213,18 @@ def options_of(task: Task, wanted: Request, target: Target) -> dict[str, list[Op
             Option(
                 level,
                 float(mass[round(level * units.numel())]),
-                sum(layer_seconds(p, stats_of(wanted.pattern, 1 - level), target) for p in problems[name]),
+                sum(measured(p, stats) or layer_seconds(p, stats, target) for p in problems[name]),
             )
-            for level in LEVELS
+            for level, stats in ((level, stats_of(wanted.pattern, 1 - level)) for level in LEVELS)
         ]
     return found
+
+
+def _on_record(target: Target) -> Callable[[Problem, WeightStats], float | None]:
+    """The seconds of a layer that tuning has measured; records that cannot be read are as good as none."""
+    with contextlib.suppress(TuneError), Records(location(), write=False) as records:
+        return records.fastest(target)
+    return lambda _problem, _stats: None
 
 
 def allocate(options: Mapping[str, Sequence[Option]], seconds: float) -> dict[str, float]:

@@ -6,12 +6,24 @@ import sparsecomp
 from sparsecomp import latency
 from sparsecomp.errors import PruneError, TargetError
 from sparsecomp.kernels.cost import WeightStats
-from sparsecomp.kernels.problem import ConvProblem, LinearProblem
-from sparsecomp.latency import Option, allocate, fast_pattern, layer_seconds, next_setting, problems_of, stats_of
+from sparsecomp.kernels.problem import ConvProblem, Epilogue, LinearProblem
+from sparsecomp.latency import (
+    LEVELS,
+    Option,
+    allocate,
+    fast_pattern,
+    layer_seconds,
+    next_setting,
+    options_of,
+    problems_of,
+    stats_of,
+)
 from sparsecomp.prune.data import Batch
 from sparsecomp.prune.patterns import Block
 from sparsecomp.prune.run import prepare, request
 from sparsecomp.targets import available, obstacle, resolve
+from sparsecomp.tune.keys import key_of
+from sparsecomp.tune.records import Records
 
 TARGET = resolve("x86-64-v3")
 X = torch.randn(64, 256)
@@ -122,3 +134,21 @@ def test_problems_are_those_of_the_layers():
         "0.weight": [ConvProblem(2, 3, 8, 10, 10, (3, 3), (2, 2), (1, 1, 1, 1))],
         "3.weight": [LinearProblem(16, 9, 4)],
     }
+
+
+def test_times_on_record_come_before_predictions(model, tmp_path, monkeypatch):
+    """Layers are given the time that tuning measured where it did."""
+    monkeypatch.setenv("SPARSECOMP_RECORDS", str(tmp_path / "records.sqlite"))
+    wanted = request((X,), sparsity=0.5)
+    task, _ = prepare(model, wanted)
+    predicted = options_of(task, wanted, TARGET)["0.weight"]
+    stats = stats_of(Block(), 1 - LEVELS[7])
+    with Records(tmp_path / "records.sqlite", write=True) as records:
+        key = key_of(TARGET, LinearProblem(64, 256, 256, Epilogue(bias=True)), (64, 256), stats)
+        records.add(key, "a schedule", seconds=1.0)
+    known = options_of(task, wanted, TARGET)
+    assert [option.seconds for option in known["0.weight"]] == [
+        1.0 if index == 7 else option.seconds for index, option in enumerate(predicted)
+    ]
+    assert known["4.weight"][7].seconds == 1.0  # of the same shape
+    assert known["6.weight"][7].seconds < 1.0

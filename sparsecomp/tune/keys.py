@@ -51,6 +51,12 @@ def key_of(target: Target, problem: Problem, shape: Sequence[int], stats: Weight
     return Key(_device(target), kernel_version(), json.dumps(described), pattern)
 
 
+def bare(problem: str) -> str:
+    """The problem of a key without what follows the multiplication, and without the shape that its input had."""
+    fields = json.loads(problem)
+    return json.dumps({name: value for name, value in fields.items() if name not in ("epilogue", "input")})
+
+
 def schedule_text(schedule: Schedule) -> str:
     """A schedule as one line of JSON."""
     return json.dumps({"kind": type(schedule).__name__, **asdict(schedule)})

@@ -11,10 +11,10 @@ from typing import Any
 
 from sparsecomp.errors import TuneError
 from sparsecomp.kernels.cost import WeightStats
-from sparsecomp.kernels.problem import Problem
+from sparsecomp.kernels.problem import LinearProblem, Problem
 from sparsecomp.kernels.schedule import Schedule
 from sparsecomp.targets import Target
-from sparsecomp.tune.keys import Key, distance, key_of, schedule_text
+from sparsecomp.tune.keys import Key, bare, distance, key_of, schedule_text
 
 VARIABLE = "SPARSECOMP_RECORDS"
 OFF = "off"
@@ -125,6 +125,30 @@ class Records:
             return {schedule: known[text] for schedule, text in texts.items() if text in known}
 
         return measured
+
+    def fastest(self, target: Target) -> Callable[[Problem, WeightStats], float | None]:
+        """A function from a layer to the least seconds that one like it took on a device; None where none is near.
+
+        What follows the layer in the kernel (bias, residual, activation) does not matter.
+        """
+        key = key_of(target, LinearProblem(1, 1, 1), (), WeightStats.unstructured(1.0))  # for device and kernel
+        rows = self._rows(
+            "SELECT problem, pattern, MIN(seconds) FROM measurements WHERE device = ? AND kernel = ? AND "
+            "seconds IS NOT NULL GROUP BY problem, pattern",
+            key.device,
+            key.kernel,
+        )
+        known: dict[str, list[tuple[str, float]]] = {}
+        for problem, pattern, seconds in rows:
+            known.setdefault(bare(problem), []).append((pattern, seconds))
+
+        def least(problem: Problem, stats: WeightStats) -> float | None:
+            key = key_of(target, problem, (), stats)
+            found = known.get(bare(key.problem), ())
+            near = [(far, s) for pattern, s in found if (far := distance(pattern, key.pattern)) is not None]
+            return min(near)[1] if near else None
+
+        return least
 
     def _rows(self, query: str, *values: str) -> list[tuple[Any, ...]]:
         try:

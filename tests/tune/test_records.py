@@ -7,7 +7,7 @@ import pytest
 
 from sparsecomp.errors import TuneError
 from sparsecomp.kernels.cost import WeightStats
-from sparsecomp.kernels.problem import LinearProblem
+from sparsecomp.kernels.problem import Epilogue, LinearProblem
 from sparsecomp.kernels.row_panel import space
 from sparsecomp.targets import detect
 from sparsecomp.tune.keys import Key, key_of, schedule_text
@@ -42,6 +42,20 @@ def test_failures_are_found_unless_another_trial_succeeded(path):
     with Records(path, write=False) as records:
         assert records.failed(KEY) == {"bad": "it crashed"}
         assert records.measured(KEY) == {"good": 1.0}
+
+
+def test_the_fastest_of_a_layer_is_found_whatever_follows_it(path):
+    target, stats = detect(), WeightStats.unstructured(0.1)
+    layer = LinearProblem(16, 64, 32)
+    followed = replace(layer, epilogue=Epilogue(bias=True, activation="relu"))
+    for problem, shape, seconds in ((layer, (16, 64), 3.0), (followed, (1, 16, 64), 2.0)):
+        fill(path, ("a schedule", seconds), ("another", seconds + 1), key=key_of(target, problem, shape, stats))
+    with Records(path, write=False) as records:
+        fastest = records.fastest(target)
+    assert fastest(layer, stats) == 2.0
+    assert fastest(layer, WeightStats.unstructured(0.5)) is None
+    assert fastest(replace(layer, tokens=17), stats) is None
+    assert fastest(replace(layer, out_features=33), stats) is None
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,8 @@ See ``schedule.ColumnSchedule`` for the choices, ``formats.panels`` for the weig
 tiles are packed and stored.
 """
 
+from collections.abc import Callable, Sequence
+
 import numpy as np
 import numpy.typing as npt
 import tvm
@@ -142,20 +144,41 @@ class _Builder:
             self.base = side.base(block * s.depth)
             if not side.direct:
                 side.pack(self.packed, block * s.depth, channels)
-            with T.serial(0, side.column_tiles()) as column, T.serial(begin, end) as position:
-                self._slice(block, channels, position, column)
+            with T.serial(0, side.column_tiles()) as column:
+                self._at_width(column, lambda width: self._slices(block, channels, (begin, end), (column, width)))
         if isinstance(side, Tokens):
             height = s.rows * s.slice
             side.finish(self.sums, begin * height, tirx.min(end * height, side.group_rows))
 
-    def _slice(self, block: Expr, channels: Expr, position: Expr, column: Expr) -> None:
-        """The panels of one slice times one column tile, added over one depth block."""
-        s = self.schedule
+    def _at_width(self, column: Expr, body: Callable[[int], None]) -> None:
+        """Run the body for as many vectors as the column tile has: the last tile is narrower."""
+        widths = self.side.widths()
+        left = let("left", self.side.vectors_left(column)) if len(widths) > 1 else 0
+
+        def choose(wider: int, narrower: Sequence[int]) -> None:
+            if not narrower:
+                body(wider)
+                return
+            with T.If(left > narrower[0]):
+                with T.Then():
+                    body(wider)
+                with T.Else():
+                    choose(narrower[0], narrower[1:])
+
+        choose(widths[0], widths[1:])
+
+    def _slices(self, block: Expr, channels: Expr, positions: tuple[Expr, Expr], columns: tuple[Expr, int]) -> None:
+        with T.serial(*positions) as position:
+            self._slice(block, channels, position, columns)
+
+    def _slice(self, block: Expr, channels: Expr, position: Expr, columns: tuple[Expr, int]) -> None:
+        """The panels of one slice times one column tile of so many vectors, added over one depth block."""
+        s, (column, width) = self.schedule, columns
         index = let("index", (self.group * self.blocks + block) * self.slices + position)
         panels = [self.order[index * s.slice + c] if s.sparse else position for c in range(s.slice)]
         rows = self._rows([let("panel_row", panel * s.rows) for panel in panels])
-        acc = local("acc", s.slice * s.rows * self.tile)
-        self._start(acc, block, rows, column)
+        acc = local("acc", s.slice * s.rows * width * s.lanes)
+        self._start(acc, block, rows, columns)
         count = channels * self.side.taps
         if s.sparse:
             begin, end = let("begin_entry", self.starts[index]), let("end_entry", self.starts[index + 1])
@@ -166,8 +189,8 @@ class _Builder:
             for c in range(s.slice):
                 entry = j * s.slice + c
                 offset = self.base + self._offset(entry) + column * self.tile
-                self._multiply(acc, c, entry if s.sparse else begin + j, offset)
-        self._end(acc, block, rows, column)
+                self._multiply(acc, c * s.rows * width, entry if s.sparse else begin + j, (offset, width))
+        self._end(acc, block, rows, columns)
 
     def _rows(self, starts: list[Expr]) -> RowOf:
         """Which row of Y is row r of panel c of the slice."""
@@ -184,62 +207,62 @@ class _Builder:
             return offset * self.side.channel_size if self.side.direct else offset
         return j * self.side.channel_size
 
-    def _multiply(self, acc: Buffer, panel: int, entry: Expr, offset: Expr) -> None:
+    def _multiply(self, acc: Buffer, first: int, entry: Expr, operand: tuple[Expr, int]) -> None:
         """Add one column to a panel of the slice: each vector of its operand times each of the R weights."""
-        s = self.schedule
-        at = let("offset", offset)
-        x = [load(self.packed, None, s.lanes, at + v * s.lanes) for v in range(s.vectors)]
+        s, width = self.schedule, operand[1]
+        at = let("offset", operand[0])
+        x = [load(self.packed, None, s.lanes, at + v * s.lanes) for v in range(width)]
         if s.rows > 1:
             x = [let("x", vector) for vector in x]
         for r in range(s.rows):
             weight = let("weight", splat(self.values[entry * s.rows + r], s.lanes))
-            for v in range(s.vectors):
-                i = ramp(((panel * s.rows + r) * s.vectors + v) * s.lanes, s.lanes)
+            for v in range(width):
+                i = ramp((first + r * width + v) * s.lanes, s.lanes)
                 store(acc, acc[i] + weight * x[v], i)
 
-    def _start(self, acc: Buffer, block: Expr, rows: RowOf, column: Expr) -> None:
+    def _start(self, acc: Buffer, block: Expr, rows: RowOf, columns: tuple[Expr, int]) -> None:
         """Begin at zero in the first depth block, else with the sums so far."""
         if self.blocks == 1:
-            self._zero(acc)
+            self._zero(acc, columns[1])
             return
         with T.If(block == 0):
             with T.Then():
-                self._zero(acc)
+                self._zero(acc, columns[1])
             with T.Else():
-                for i, at in self._vectors(rows, column):
+                for i, at in self._vectors(rows, columns):
                     store(acc, load(self.sums, None, self.schedule.lanes, at), ramp(i, self.schedule.lanes))
 
-    def _end(self, acc: Buffer, block: Expr, rows: RowOf, column: Expr) -> None:
+    def _end(self, acc: Buffer, block: Expr, rows: RowOf, columns: tuple[Expr, int]) -> None:
         """Hand complete sums to the output, keep others."""
         side = self.side
         if isinstance(side, Tokens):
-            self._keep(acc, rows, column)
+            self._keep(acc, rows, columns)
         elif self.blocks == 1:
-            side.store_slice(acc, rows, column)
+            side.store_slice(acc, rows, columns[0])
         else:
             with T.If(block == self.blocks - 1):
                 with T.Then():
-                    side.store_slice(acc, rows, column)
+                    side.store_slice(acc, rows, columns[0])
                 with T.Else():
-                    self._keep(acc, rows, column)
+                    self._keep(acc, rows, columns)
 
-    def _keep(self, acc: Buffer, rows: RowOf, column: Expr) -> None:
+    def _keep(self, acc: Buffer, rows: RowOf, columns: tuple[Expr, int]) -> None:
         lanes = self.schedule.lanes
-        for i, at in self._vectors(rows, column):
+        for i, at in self._vectors(rows, columns):
             put(self.sums, acc[ramp(i, lanes)], None, lanes, at)
 
-    def _zero(self, acc: Buffer) -> None:
-        lanes = self.schedule.lanes
-        for i in range(0, self.schedule.slice * self.schedule.rows * self.tile, lanes):
-            store(acc, splat(0.0, lanes), ramp(i, lanes))
-
-    def _vectors(self, rows: RowOf, column: Expr) -> list[tuple[int, Expr]]:
-        """For each vector of a slice's sums, its index there and in the array of sums of the tile."""
+    def _zero(self, acc: Buffer, width: int) -> None:
         s = self.schedule
+        for i in range(s.slice * s.rows * width):
+            store(acc, splat(0.0, s.lanes), ramp(i * s.lanes, s.lanes))
+
+    def _vectors(self, rows: RowOf, columns: tuple[Expr, int]) -> list[tuple[int, Expr]]:
+        """For each vector of a slice's sums, its index there and in the array of sums of the tile."""
+        s, (column, width) = self.schedule, columns
         span = s.span * self.tile
         return [
-            ((c * s.rows + r) * self.tile + v, rows(c, r) * span + column * self.tile + v)
+            (((c * s.rows + r) * width + v) * s.lanes, rows(c, r) * span + column * self.tile + v * s.lanes)
             for c in range(s.slice)
             for r in range(s.rows)
-            for v in range(0, self.tile, s.lanes)
+            for v in range(width)
         ]

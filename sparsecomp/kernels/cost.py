@@ -13,7 +13,6 @@ from sparsecomp.formats.clustering import cluster_rows
 from sparsecomp.kernels.cost_dense import (
     L2_BYTES_PER_CYCLE,
     LATENCY,
-    UNKNOWN_TOKENS,
     channel_cycles,
     feature_cycles,
     step_cycles,
@@ -22,6 +21,7 @@ from sparsecomp.kernels.cost_dense import (
 from sparsecomp.kernels.geometry import Geometry, copies_lines, flatten, geometry
 from sparsecomp.kernels.problem import ConvProblem, LinearProblem, Problem
 from sparsecomp.kernels.schedule import ChannelSchedule, ColumnSchedule, FeatureSchedule, Schedule
+from sparsecomp.kernels.tokens import narrower
 from sparsecomp.targets.base import Target
 
 PANEL_ROWS = (1, 2, 4, 8)
@@ -91,7 +91,7 @@ def _traffic_cycles(problem: Problem, target: Target) -> float:
     """Cycles to bring x in from the cache that it fits, and y out: a store reads the line that it writes."""
     p = problem
     if isinstance(p, LinearProblem):
-        values = (p.tokens or UNKNOWN_TOKENS) * (p.in_features + 2 * p.out_features)
+        values = p.judged * (p.in_features + 2 * p.out_features)
     else:
         pixels = 2 * p.out_channels * p.out_height * p.out_width
         values = (p.batch or 1) * (p.in_channels * p.height * p.width + pixels)
@@ -110,7 +110,7 @@ def _column_cycles(problem: Problem, stats: WeightStats, s: ColumnSchedule, targ
     products = (_single_rows if single else _panels)(s, shape, target, entries, panels * blocks, partial)
     reload = shape.channels * shape.tile_bytes / L2_BYTES_PER_CYCLE if s.span > 1 else 0.0  # else packing put it in L1
     tile = products + reload + (1.8 if single else 1.0) * shape.rows * shape.store_cycles / s.span
-    packing = shape.channels * shape.pack_cycles * max(1.0, s.workers / shape.tiles)
+    packing = shape.channels * shape.pack_cycles * max(1.0, s.workers / max(1.0, shape.tiles))
     weights = stream_cycles(entries * (4 * s.rows + 2), target)
     parts = min(s.workers, target.cores)
     return max(shape.tiles * (tile * s.span + packing) / parts, weights * s.span * shape.tiles / parts)
@@ -153,7 +153,7 @@ class _Shape:
     rows: int
     channels: int
     taps: int
-    tiles: int
+    tiles: float
     tile_bytes: float
     split: float
     pack_cycles: float
@@ -164,7 +164,7 @@ def _shape(problem: Problem, s: ColumnSchedule) -> _Shape:
     span = s.span * s.vectors * s.lanes
     vectors = s.span * s.vectors
     if isinstance(problem, LinearProblem):
-        tiles = -(-(problem.tokens or UNKNOWN_TOKENS) // span)
+        tiles = _token_tiles(problem, s)
         rows = -(-problem.out_features // s.lanes) * s.lanes
         return _Shape(rows, problem.in_features, 1, tiles, span / s.span * 4, 0.0, 6.0 * vectors, 10.0 * vectors)
     flat = flatten(problem)
@@ -184,6 +184,16 @@ def _shape(problem: Problem, s: ColumnSchedule) -> _Shape:
         pack_cycles=pack,
         store_cycles=stores,
     )
+
+
+def _token_tiles(problem: LinearProblem, s: ColumnSchedule) -> float:
+    """Groups of column tiles; the last may be narrower, and what it takes falls with its width, but not to nothing."""
+    tiles, rest = divmod(problem.judged, s.vectors * s.lanes)
+    if rest == 0:
+        return tiles / s.span
+    left = -(-rest // s.lanes)
+    width = min((w for w in narrower(problem.tokens, s) if w >= left), default=s.vectors)
+    return (tiles + 0.25 + 0.75 * width / s.vectors) / s.span
 
 
 def _plane_cycles(problem: ConvProblem, g: Geometry, lanes: int) -> float:

@@ -4,14 +4,13 @@ from sparsecomp.kernels.problem import ConvProblem, LinearProblem
 from sparsecomp.kernels.schedule import ChannelSchedule, FeatureSchedule
 from sparsecomp.targets.base import Target
 
-UNKNOWN_TOKENS = 128
 LATENCY = 4
 L2_BYTES_PER_CYCLE = 32
 
 
 def feature_cycles(problem: LinearProblem, s: FeatureSchedule, target: Target) -> float:
     """Cycles of the dense linear kernel, on all cores."""
-    tokens = problem.tokens or UNKNOWN_TOKENS
+    tokens = problem.judged
     panel = s.vectors * s.lanes
     panels = -(-problem.out_features // panel)
     full, rest = divmod(tokens, s.tokens)

@@ -99,6 +99,14 @@ class Pixels:
         tile = self.tile
         return tirx.min(self.schedule.span, (self.geometry.columns - self.first + tile - 1) // tile)
 
+    def widths(self) -> tuple[int, ...]:
+        """The vectors of a column tile: always all, for pixels that do not exist are zeros in the planes."""
+        return (self.schedule.vectors,)
+
+    def vectors_left(self, column: Expr) -> Expr:  # noqa: ARG002  tokens need it
+        """How many vectors there are from the beginning of a column tile on."""
+        return self.schedule.vectors
+
     def pack(self, packed: Buffer, first_channel: Expr, channels: Expr) -> None:
         """Fill the planes of these channels of the group."""
         channel = let("channel", self.group * self.group_channels + first_channel)

@@ -34,12 +34,19 @@ class LinearProblem:
 
     Attributes:
         tokens: rows of x, leading dimensions flattened; None when known only at run time.
+        likely: the tokens by which schedules are judged where their number is not known.
     """
 
     tokens: int | None
     in_features: int
     out_features: int
     epilogue: Epilogue = Epilogue()
+    likely: int = 128
+
+    @property
+    def judged(self) -> int:
+        """The tokens by which schedules are judged."""
+        return self.likely if self.tokens is None else self.tokens
 
 
 @dataclass(frozen=True)

@@ -80,7 +80,7 @@ def _feature_schedules(problem: LinearProblem, target: Target) -> list[Schedule]
         room = (target.vector_registers - 1) // vectors - 1
         if room < 1:
             continue
-        tokens = min(room, problem.tokens or room, 14)
+        tokens = min(room, problem.judged, 14)
         depths = sorted({min(problem.in_features, d) for d in (256, 512, 1024, problem.in_features)})
         found += [FeatureSchedule(tokens, vectors, depth, target.lanes, target.cores) for depth in depths]
     return found

@@ -13,12 +13,21 @@ from sparsecomp.kernels.emit import (
     put,
     ramp,
     scratch,
+    splat,
     store,
     transpose,
 )
 from sparsecomp.kernels.epilogue import finish
 from sparsecomp.kernels.problem import LinearProblem
 from sparsecomp.kernels.schedule import ColumnSchedule
+
+
+def narrower(tokens: int | None, schedule: ColumnSchedule) -> tuple[int, ...]:
+    """Vectors of column tiles at the end, where fewer tokens are left: their number, or powers of two if unknown."""
+    if tokens is None:
+        return tuple(1 << bit for bit in reversed(range((schedule.vectors - 1).bit_length())))
+    left = -(-(tokens % (schedule.vectors * schedule.lanes)) // schedule.lanes)
+    return (left,) if 0 < left < schedule.vectors else ()
 
 
 class Tokens:
@@ -71,14 +80,36 @@ class Tokens:
         """How many column tiles of the group have a token."""
         return tirx.min(self.schedule.span, (self.tokens - self.first + self.tile - 1) // self.tile)
 
+    def widths(self) -> tuple[int, ...]:
+        """As how many vectors a column tile is multiplied, the most first; see `narrower`."""
+        return (self.schedule.vectors, *narrower(self.problem.tokens, self.schedule))
+
+    def vectors_left(self, column: Expr) -> Expr:
+        """How many vectors there are from the beginning of a column tile on."""
+        return (self.tokens - self.first - column * self.tile + self.schedule.lanes - 1) // self.schedule.lanes
+
     def _vectors(self) -> Expr:
         """How many vectors of the group have a token."""
         lanes = self.schedule.lanes
         return tirx.min(self.span // lanes, (self.tokens - self.first + lanes - 1) // lanes)
 
+    def _clear(self, packed: Buffer, features: Expr) -> None:
+        """Zeros in the vectors that are multiplied and have no token: denormal numbers in them would take an age."""
+        lanes, widths = self.schedule.lanes, self.widths()
+        if self.problem.tokens is not None:
+            return  # the narrower width is that of the last tile
+        used = let("used", self._vectors())
+        rest = let("rest", used % self.schedule.vectors)
+        wide = rest
+        for width in widths:
+            wide = tirx.if_then_else(tirx.And(rest > 0, rest <= width), width, wide)
+        with T.serial(used, used - rest + wide) as t, T.serial(0, features) as k:
+            store(packed, splat(0.0, lanes), ramp(k * self.span + t * lanes, lanes))
+
     def pack(self, packed: Buffer, first_feature: Expr, features: Expr) -> None:
         """Transpose these features of the tokens of the tile."""
         lanes = self.schedule.lanes
+        self._clear(packed, features)
         with T.serial(0, self._vectors()) as t, T.serial(0, (features + lanes - 1) // lanes) as k:
             feature = let("feature", first_feature + k * lanes)
             even = self.problem.in_features % lanes == 0 and self.schedule.depth % lanes == 0

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import torch
@@ -161,8 +161,11 @@ def problem_of(node: fx.Node) -> tuple[Problem | None, str]:
     weight = given["weight"].meta["val"]
     if node.target is CONV:
         return _conv_problem(given, given["x"].meta["val"], weight)
-    tokens = math.prod(node.meta["val"].shape[:-1])
-    return LinearProblem(_known(tokens), weight.shape[1], weight.shape[0], _epilogue(given)), ""
+    tokens = _known(math.prod(node.meta["val"].shape[:-1]))
+    problem = LinearProblem(tokens, weight.shape[1], weight.shape[0], _epilogue(given))
+    if tokens is None:
+        problem = replace(problem, likely=math.prod(example_shape(given["x"])[:-1]))
+    return problem, ""
 
 
 def _conv_problem(given: dict[str, Any], x: torch.Tensor, weight: torch.Tensor) -> tuple[Problem | None, str]:

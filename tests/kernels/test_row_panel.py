@@ -14,6 +14,7 @@ from sparsecomp.kernels.cost import WeightStats
 from sparsecomp.kernels.problem import Activation, ConvProblem, Epilogue, LinearProblem, Problem
 from sparsecomp.kernels.row_panel import build, pack, space
 from sparsecomp.kernels.schedule import ChannelSchedule, ColumnSchedule, FeatureSchedule, Schedule
+from sparsecomp.kernels.tokens import narrower
 from tests.kernels.reference import AVX2, call, compute, expect, host, operands, relative_error
 
 HOST = host()
@@ -126,6 +127,32 @@ def test_one_symbolic_kernel_serves_all_sizes_and_weights(density: float) -> Non
         weight, inputs = operands(problem, density, tokens, tokens)
         got = call(executable, pack(weight, problem, schedule), inputs)
         assert relative_error(got, expect(problem, weight, inputs)) < TOLERANCE
+
+
+@pytest.mark.parametrize(("vectors", "span"), [(1, 2), (3, 1), (4, 2), (8, 1)])
+@pytest.mark.parametrize("rows", [1, 2])
+def test_a_symbolic_kernel_narrows_its_last_tile(vectors: int, span: int, rows: int) -> None:
+    """Every number of vectors that the last tile may have; several depth blocks and slices."""
+    problem = LinearProblem(None, 70, 50, Epilogue(bias=True))
+    schedule = ColumnSchedule(rows, vectors, 32, span, True, False, HOST.lanes, 2, slice=2 if rows == 1 else 1)
+    executable = tvm.compile(build(problem, schedule), target=tvm.target.Target(HOST.tvm_options()))
+    for tokens in range(1, (vectors * span + 1) * HOST.lanes, HOST.lanes - 1):
+        weight, inputs = operands(problem, 0.3, tokens, tokens)
+        got = call(executable, pack(weight, problem, schedule), inputs)
+        assert relative_error(got, expect(problem, weight, inputs)) < TOLERANCE
+
+
+@pytest.mark.parametrize("vectors", [1, 2, 5, 6, 8, 12])
+def test_what_is_multiplied_beyond_the_last_token_is_little(vectors: int) -> None:
+    """Vectors without tokens cost time; uncleared ones, with denormal numbers in them, a hundred times theirs."""
+    schedule = ColumnSchedule(1, vectors, 32, 1, True, False, 16, 2)
+    for tokens in range(1, vectors * 16 + 1):
+        needed = -(-tokens // 16)
+        exact = (vectors, *narrower(tokens, schedule))
+        assert needed in exact
+        assert all(n == needed for n in exact[1:])
+        powers = (vectors, *narrower(None, schedule))
+        assert min(n for n in powers if n >= needed) < 2 * needed
 
 
 def test_symbolic_batch() -> None:

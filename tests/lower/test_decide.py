@@ -1,6 +1,11 @@
 """What decide does with measurements."""
 
+import torch
+
+from sparsecomp.capture import capture
+from sparsecomp.kernels.problem import Epilogue, LinearProblem
 from sparsecomp.lower.decide import decide
+from sparsecomp.passes import PIPELINE, run
 from sparsecomp.targets import detect
 from tests.tune.helpers import rewritten, two_kinds
 
@@ -44,3 +49,15 @@ def test_the_shape_is_that_of_the_example():
     shapes = []
     head(lambda problem, shape, stats, schedules: shapes.append(list(shape)) or {})
     assert shapes == [[8, 48]] * 3
+
+
+def test_where_the_tokens_vary_those_of_the_example_judge_the_schedules():
+    tokens = torch.export.Dim("tokens", min=2, max=512)
+    problems = {}
+    for example in (5, 300):
+        program = capture(torch.nn.Linear(64, 32).eval(), (torch.ones(1, example, 64),), None, ({1: tokens},))
+        run(PIPELINE, program)
+        (decision,) = decide(program, detect()).values()
+        problems[example] = decision.problem
+    assert problems[5] == LinearProblem(None, 64, 32, Epilogue(bias=True), likely=5)
+    assert problems[300].judged == 300

@@ -18,10 +18,9 @@ from sparsecomp.kernels.cost_dense import (
     step_cycles,
     stream_cycles,
 )
-from sparsecomp.kernels.geometry import Geometry, copies_lines, flatten, geometry
+from sparsecomp.kernels.geometry import Geometry, copies_lines, flatten, geometry, narrower
 from sparsecomp.kernels.problem import ConvProblem, LinearProblem, Problem
 from sparsecomp.kernels.schedule import ChannelSchedule, ColumnSchedule, FeatureSchedule, Schedule
-from sparsecomp.kernels.tokens import narrower
 from sparsecomp.targets.base import Target
 
 PANEL_ROWS = (1, 2, 4, 8)

@@ -18,16 +18,9 @@ from sparsecomp.kernels.emit import (
     transpose,
 )
 from sparsecomp.kernels.epilogue import finish
+from sparsecomp.kernels.geometry import narrower
 from sparsecomp.kernels.problem import LinearProblem
 from sparsecomp.kernels.schedule import ColumnSchedule
-
-
-def narrower(tokens: int | None, schedule: ColumnSchedule) -> tuple[int, ...]:
-    """Vectors of column tiles at the end, where fewer tokens are left: their number, or powers of two if unknown."""
-    if tokens is None:
-        return tuple(1 << bit for bit in reversed(range((schedule.vectors - 1).bit_length())))
-    left = -(-(tokens % (schedule.vectors * schedule.lanes)) // schedule.lanes)
-    return (left,) if 0 < left < schedule.vectors else ()
 
 
 class Tokens:

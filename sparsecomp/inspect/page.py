@@ -45,8 +45,9 @@ def render(report: Mapping[str, Any]) -> str:
     style = _part("style.css")
     scripts = [*(_library(name) for name in LIBRARIES), _ours()]
     hashes = " ".join(_hash(script) for script in scripts)
+    rest = "base-uri 'none'; form-action 'none'"
     fields = {
-        "policy": f"default-src 'none'; script-src {hashes}; style-src {_hash(style)}; base-uri 'none'; form-action 'none'",
+        "policy": f"default-src 'none'; script-src {hashes}; style-src {_hash(style)}; {rest}",
         "title": html.escape(f"{report['model'][:200]}: sparsecomp"),
         "style": style,
         "data": as_json(page_data(report)),

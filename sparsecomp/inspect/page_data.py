@@ -49,7 +49,11 @@ def summary(report: Mapping[str, Any]) -> dict[str, Any]:
     rows = report["layers"]
     error = report["relative_error"]
     verified = "not verified" if error is None else f"verified, relative error {error:.1e}"
-    operators = f"{_calls(report['stages'][0])} operators became {_calls(report['stages'][-1])} kernels · " if report["stages"] else ""
+    operators = (
+        f"{_calls(report['stages'][0])} operators became {_calls(report['stages'][-1])} kernels · "
+        if report["stages"]
+        else ""
+    )
     return {
         "title": report["model"],
         "about": f"for {report['target']} · {operators}{verified}",
@@ -83,7 +87,7 @@ def _weight_cards(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     return [
         _card("Weights", f"{before / 1e6:.3g} → {after / 1e6:.3g} MB", "as stored for the kernels"),
         _card("Zeros", f"{100 * zeros:.3g} %", f"in {sparse} of {len(rows)} weights"),
-        _card("Removed", f"{outputs:,}", "channels and features"),
+        *([_card("Removed", f"{outputs:,}", "channels and features")] if outputs else []),
         _card("Work left", f"{100 * work / dense:.3g} %" if dense else "–", "multiply-adds by nonzeros"),
     ]
 

@@ -10,8 +10,8 @@ function spyPlot(spy, label) {
   spy.forEach((row, y) => [...row].forEach((digit, x) => image.data.set([...ramp[Number(digit)], 255], 4 * (y * width + x))));
   pen.putImageData(image, 0, 0);
   const side = Math.max(width, height);
-  canvas.style.width = `${Math.max(24, (256 * width) / side)}px`;
-  canvas.style.height = `${Math.max(24, (256 * height) / side)}px`;
+  canvas.style.width = `${Math.max(24, (190 * width) / side)}px`;
+  canvas.style.height = `${Math.max(24, (190 * height) / side)}px`;
   return canvas;
 }
 

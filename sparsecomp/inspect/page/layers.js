@@ -28,7 +28,7 @@ class Layers {
       el("span", { class: "name", text: tail(row.layer || row.weight, 31) }),
       el("span", { class: "figure", text: time ? seconds(time) : row.nodes.length ? "–" : "removed" }),
       el("span", { class: "bars" }, bar("before", dense), bar("after", time)),
-      el("span", { class: "gain", text: gain ? times(gain) : "" }));
+      el("span", { class: gain > 1.04 ? "gain" : "gain none", text: gain ? times(gain) : "" }));
   }
 
   /** Sort and filter; `found` is a set of row numbers or null. */

@@ -75,7 +75,7 @@ function cuts(order, place, edges) {
     if (furthest <= i && i - last >= SMALLEST_PART) ends.push((last = i));
     furthest = Math.max(furthest, reach[i]);
   }
-  return [...ends, order.length - 1];
+  return order.length ? [...ends, order.length - 1] : [];
 }
 
 function layOutPart(part, slots, edges, at, bends, joined) {

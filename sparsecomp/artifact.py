@@ -92,7 +92,7 @@ def _write_whole(path: Path, library: "Library", shared: Path) -> None:
     try:
         with os.fdopen(descriptor, "wb") as file:
             with zipfile.ZipFile(file, "w", zipfile.ZIP_STORED, allowZip64=True) as archive:
-                archive.writestr(_MANIFEST, json.dumps(manifest))
+                archive.writestr(_MANIFEST, json.dumps(manifest), zipfile.ZIP_DEFLATED)
                 archive.write(shared, _LIBRARY)
                 archive.writestr(_WEIGHTS, safetensors.numpy.save(arrays))
             file.flush()

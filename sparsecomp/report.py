@@ -6,6 +6,10 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from sparsecomp.inspect.graph import GraphView
+
+_LISTS = ("passes", "decisions", "removed", "staying", "callbacks", "stages", "layers", "calls")
+
 
 @dataclass(frozen=True)
 class Report:
@@ -29,6 +33,12 @@ class Report:
         removed: for each group of axes that are tied together and lost slices: where, how many of how many.
         staying: for each group with slices that are constant or not read and stay: how many, and why.
         callbacks: custom operators that nobody can translate, for which the program calls torch.
+        stages: the graph at each stage, as `sparsecomp.inspect.graph.GraphView`: ``"captured"``, ``"propagated"`` (with
+            what is known of every tensor), ``"removed"``, ``"fused"``, ``"lowered"`` (one call a kernel).
+        layers: one entry for each layer of the model, described in docs/report-schema.md.
+        calls: the calls of compiled functions, in the order in which they run: ``function``, ``rule`` (the kernel or
+            schedule rule that made it), ``nodes`` of the fused graph that it computes, their ``layers``, ``inputs``.
+        code: the loops of each of these functions.
     """
 
     model: str
@@ -45,6 +55,10 @@ class Report:
     removed: tuple[Mapping[str, Any], ...] = ()
     staying: tuple[Mapping[str, Any], ...] = ()
     callbacks: tuple[str, ...] = ()
+    stages: tuple[GraphView, ...] = ()
+    layers: tuple[Mapping[str, Any], ...] = ()
+    calls: tuple[Mapping[str, Any], ...] = ()
+    code: Mapping[str, str] = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON types."""
@@ -53,7 +67,7 @@ class Report:
     @staticmethod
     def from_dict(data: Mapping[str, Any]) -> "Report":
         """The inverse of `to_dict`."""
-        lists = {name: tuple(data.get(name, ())) for name in ("passes", "decisions", "removed", "staying", "callbacks")}
+        lists = {name: tuple(data.get(name, ())) for name in _LISTS}
         return Report(**{**data, **lists})
 
     def to_json(self, path: str | Path) -> None:

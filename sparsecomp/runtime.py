@@ -158,7 +158,9 @@ class Compiled:
         return self.prepare().report
 
     def program(self, stage: str) -> Any:
-        """The `Program` at a stage: ``"captured"``, or ``"final"`` for the graph after the last pass.
+        """The `Program` at a stage: ``"captured"``, ``"propagated"``, ``"removed"`` or ``"fused"``, the last.
+
+        What runs in the end is no longer a program of PyTorch: `report.stages` shows it, as stage ``"lowered"``.
 
         Raises:
             SparsecompError: there is no such stage; the message lists those there are.

@@ -11,14 +11,24 @@ ROOT = Path(sparsecomp.__file__).parent
 
 # Lowest first. A module may import from its own level and from those below; the longest matching prefix places it.
 LEVELS = (
-    ("errors", "facts", "targets.base", "structure"),
+    ("errors", "facts", "targets.base", "structure", "inspect.graph"),
     ("program", "printer", "signature", "ops", "ops_recurrent"),
-    ("rules", "formats", "inspect.metrics"),
-    ("capture", "passes", "prune", "dump", "calling", "simplification"),
+    ("rules", "formats", "inspect.metrics", "inspect.patterns"),
+    ("capture", "passes", "prune", "dump", "calling", "simplification", "inspect.views"),
     ("kernels", "schedules"),
     ("targets",),
     ("lower",),
-    ("tune", "runtime", "artifact", "engine", "report"),
+    (
+        "tune",
+        "runtime",
+        "artifact",
+        "engine",
+        "report",
+        "inspect.work",
+        "inspect.layers",
+        "inspect.stages",
+        "inspect.record",
+    ),
     ("compilation", "latency"),
     ("api", "inspect"),
     ("demo", "cli", "cli_files"),

@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from sparsecomp.inspect.graph import GraphView
+from sparsecomp.inspect.notebook import report_html
+from sparsecomp.inspect.page import write_page
 
 _LISTS = ("passes", "decisions", "removed", "staying", "callbacks", "stages", "layers", "calls")
 
@@ -73,6 +75,18 @@ class Report:
     def to_json(self, path: str | Path) -> None:
         """Write the report to a file."""
         Path(path).write_text(json.dumps(self.to_dict(), indent=2) + "\n")
+
+    def to_html(self, path: str | Path) -> None:
+        """Write one HTML file that opens from disk in any browser: graph, decisions, pictures of the weights, code.
+
+        Raises:
+            SparsecompError: the file cannot be written.
+        """
+        write_page(self.to_dict(), path)
+
+    def _repr_html_(self) -> str:
+        """The layers as a table, for notebooks."""
+        return report_html(self.to_dict())
 
     def __str__(self) -> str:
         error = "not verified" if self.relative_error is None else f"relative error {self.relative_error:.1e}"

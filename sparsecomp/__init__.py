@@ -10,6 +10,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 # Now, so that no later import of these packages hides the functions of the same name.
+import sparsecomp.inspect
 import sparsecomp.prune
 import sparsecomp.targets
 import sparsecomp.tune  # noqa: F401
@@ -31,8 +32,11 @@ if TYPE_CHECKING:
     from sparsecomp import plot as plot
     from sparsecomp.api import compile, prune, targets, tune
     from sparsecomp.artifact import load
+    from sparsecomp.inspect.look import inspect
+    from sparsecomp.profile import Profile
     from sparsecomp.prune.result import Pruned
     from sparsecomp.prune.sensitivity import sensitivity
+    from sparsecomp.report import Report
     from sparsecomp.runtime import Compiled
     from sparsecomp.simplification import simplify
     from sparsecomp.targets import Target
@@ -47,8 +51,10 @@ __all__ = [
     "InputError",
     "LoweringError",
     "PassError",
+    "Profile",
     "PruneError",
     "Pruned",
+    "Report",
     "SparsecompError",
     "Target",
     "TargetError",
@@ -57,6 +63,7 @@ __all__ = [
     "UnsupportedOperatorError",
     "VerificationError",
     "compile",
+    "inspect",
     "load",
     "prune",
     "sensitivity",
@@ -67,9 +74,12 @@ __all__ = [
 
 _HOME = {
     "Compiled": "runtime",
+    "Profile": "profile",
     "Pruned": "prune.result",
+    "Report": "report",
     "Target": "targets.base",
     "compile": "api",
+    "inspect": "inspect.look",
     "load": "artifact",
     "prune": "api",
     "sensitivity": "prune.sensitivity",
@@ -79,7 +89,7 @@ _HOME = {
     "TuneReport": "tune.report",
 }
 
-del prune, targets, tune  # the packages; the functions come from api when they are asked for
+del inspect, prune, targets, tune  # the packages; the functions come from api when they are asked for
 
 
 def __getattr__(name: str) -> Any:

@@ -153,6 +153,24 @@ def load(path: str | Path) -> "Compiled":
         return Compiled(lambda _args, _kwargs: library)
 
 
+def read_report(path: str | Path) -> Report:
+    """The report in a saved program, whichever machine that is for; no machine code is loaded.
+
+    Raises:
+        ArtifactError: the file is missing, damaged or not ours.
+    """
+    try:
+        with zipfile.ZipFile(path) as archive:
+            manifest = json.loads(archive.read(_MANIFEST))
+            if manifest.get("format") != FORMAT:
+                raise ValueError("its manifest is not ours")
+            return Report.from_dict(manifest["report"])
+    except FileNotFoundError:
+        raise ArtifactError(f"inspect: there is no file {path}") from None
+    except Exception as error:  # as in `load`
+        raise ArtifactError(f"inspect: {path} is damaged or no sparsecomp program ({error})") from error
+
+
 @contextmanager
 def _torch_kept_out() -> Iterator[None]:
     """Without this, TVM's interface imports torch wherever it is installed: two seconds and 500 MB for nothing."""

@@ -27,6 +27,7 @@ from sparsecomp.lower import (
     decide,
     lower,
     pack_weights,
+    rules_used,
     stored_bytes,
     to_relax,
 )
@@ -53,6 +54,7 @@ class Compilation:
         dump: directory for text files of each step, or None.
         progress: called with the name of each stage as it begins, and with how far it is before each trial of tuning.
         tune: how many schedules of each distinct layer to measure; 0: use only what is on record.
+        inspect: let the report show layers, graphs and code; to find these out takes time.
     """
 
     model: nn.Module | ExportedProgram
@@ -63,6 +65,7 @@ class Compilation:
     dump: str | Path | None = None
     progress: Callable[[str], None] | None = None
     tune: int = 0
+    inspect: bool = True
     seconds: dict[str, float] = field(default_factory=dict)
     stages: Stages = field(default_factory=Stages)
 
@@ -96,9 +99,11 @@ class Compilation:
             module = lower(module, self.target, dump.lowered)
         with self._stage("build"):
             executable = build(module, self.target)
-        with self._stage("inspect"):
-            found = inspection(self.stages, module, decisions, stored, self.target)
-        return self._finish(program, executable, decisions, {"tuning": tuning, **found})
+        found: dict[str, Any] = {"tuning": tuning, "kernels": rules_used(module)}
+        if self.inspect:
+            with self._stage("inspect"):
+                found |= inspection(self.stages, module, decisions, stored, self.target)
+        return self._finish(program, executable, decisions, found)
 
     def rewritten(self, args: Any, kwargs: dict[str, Any] | None, dump: Dump) -> Program:
         """The program after the last pass."""

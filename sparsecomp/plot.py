@@ -48,7 +48,14 @@ def spy(weight: Any, *, name: str = "", cells: int = 128) -> Figure:
         raise SparsecompError(f"plot.spy: expected a weight with entries, got one of shape {tuple(array.shape)}")
     mask = (array if array.ndim > 1 else array[None]).reshape(array.shape[0] if array.ndim > 1 else 1, -1) != 0
     figure, axes = _figure(5, 5)
-    axes.imshow(_means(_means(mask.astype(float), cells).T, cells).T, cmap="Greens", vmin=0, vmax=1, aspect="auto", interpolation="nearest")
+    axes.imshow(
+        _means(_means(mask.astype(float), cells).T, cells).T,
+        cmap="Greens",
+        vmin=0,
+        vmax=1,
+        aspect="auto",
+        interpolation="nearest",
+    )
     axes.set(xlabel=f"inputs ({mask.shape[1]})", ylabel=f"outputs ({mask.shape[0]})", xticks=[], yticks=[])
     axes.set_title(_plain(f"{name}  {100 * mask.mean():.3g} % nonzeros".strip()), loc="left")
     return figure

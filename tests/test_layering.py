@@ -16,10 +16,13 @@ LEVELS = (
         "facts",
         "targets.base",
         "structure",
+        "inspect.diff",
         "inspect.graph",
         "inspect.notebook",
         "inspect.page",
         "inspect.page_data",
+        "inspect.render",
+        "inspect.text",
         "inspect.union",
     ),
     ("program", "printer", "signature", "ops", "ops_recurrent"),
@@ -34,6 +37,9 @@ LEVELS = (
         "artifact",
         "engine",
         "report",
+        "profile",
+        "inspect.tables",
+        "inspect.explain",
         "inspect.work",
         "inspect.layers",
         "inspect.stages",
@@ -41,11 +47,11 @@ LEVELS = (
     ),
     ("compilation", "latency"),
     ("api", "inspect", "plot"),
-    ("demo", "cli", "cli_files"),
+    ("demo", "cli", "cli_files", "cli_inspect"),
 )
 LEVEL = {name: level for level, names in enumerate(LEVELS) for name in names}
 MAY_IMPORT_TVM = ("kernels", "schedules", "targets", "lower", "tune", "runtime", "artifact", "engine")
-RUNS_WITHOUT_TORCH = ("", "errors", "targets", "runtime", "artifact", "cli", "cli_files")
+RUNS_WITHOUT_TORCH = ("", "errors", "report", "profile", "targets", "runtime", "artifact", "cli", "cli_files")
 LONGEST_FILE = 350
 
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, fx
 
 from sparsecomp.inspect.patterns import pattern_of, preview
-from sparsecomp.inspect.work import Work, dense_seconds, roofline_seconds, work_of
+from sparsecomp.inspect.work import dense_seconds, roofline_seconds, work_of
 from sparsecomp.kernels.schedule import ChannelSchedule, ColumnSchedule, FeatureSchedule, Schedule
 from sparsecomp.lower import Decision, Trace
 from sparsecomp.program import Program, layer_name
@@ -114,8 +114,7 @@ def layer_rows(
     for use, became in paired(uses_of(captured), uses_of(fused)):
         found = [decisions[each.node.name] for each in became if each.node.name in decisions]
         row = _found(use) | _changed(use, became) | _chosen(became, found, functions)
-        work = work_of(use.node, use.tensor)
-        row |= _times(found, work, became, target)
+        row |= _times(found, use, became, target)
         row["bytes_before"] = _nbytes(use.tensor)
         row["bytes_after"] = sum(stored.get(each.node.name, _nbytes(each.tensor)) for each in became)
         rows.append(row)
@@ -196,7 +195,8 @@ def kernel_name(schedule: Schedule | None) -> str:
     return "" if schedule is None else names[type(schedule)]
 
 
-def _times(found: Sequence[Decision], work: Work, became: Sequence[Use], target: Target) -> dict[str, Any]:
+def _times(found: Sequence[Decision], use: Use, became: Sequence[Use], target: Target) -> dict[str, Any]:
+    work = work_of(use.node, use.tensor)
     chosen = [each.chosen for each in found if each.chosen is not None]
     known = chosen and len(chosen) == len(became)
     predicted = sum(each.predicted for each in chosen) if known else None
@@ -206,7 +206,7 @@ def _times(found: Sequence[Decision], work: Work, became: Sequence[Use], target:
     return {
         "predicted": predicted,
         "measured": measured,
-        "dense_predicted": dense_seconds(found, work, target) if known else None,
+        "dense_predicted": dense_seconds(found, tuple(use.tensor.shape), target) if known else None,
         "macs": work.nonzero,
         "macs_dense": work.dense,
         "gflops": 2 * work.nonzero / time / 1e9 if time else None,

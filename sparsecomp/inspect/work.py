@@ -25,13 +25,11 @@ class Work:
         dense: multiply-adds with every weight.
         nonzero: multiply-adds with weights that are not zero.
         nbytes: of the input, the output and the nonzeros with their places.
-        shape: of the weight.
     """
 
     dense: int
     nonzero: int
     nbytes: int
-    shape: tuple[int, ...]
 
 
 def work_of(node: fx.Node, weight: Tensor) -> Work:
@@ -50,7 +48,7 @@ def work_of(node: fx.Node, weight: Tensor) -> Work:
     count = int(torch.count_nonzero(weight))
     places = 0 if count == weight.numel() else INDEX * count
     moved = VALUE * (out + (_numel(x) if x is not None else 0) + count) + places
-    return Work(weight.numel() * positions, count * positions, moved, tuple(weight.shape))
+    return Work(weight.numel() * positions, count * positions, moved)
 
 
 def roofline_seconds(work: Work, target: Target) -> float:
@@ -61,14 +59,14 @@ def roofline_seconds(work: Work, target: Target) -> float:
     return max(arithmetic, work.nbytes / (target.bytes_per_s[level] * target.cores))
 
 
-def dense_seconds(found: Sequence[Decision], work: Work, target: Target) -> float | None:
-    """What the layer is predicted to take with a dense kernel and nothing removed; None if it is not known."""
+def dense_seconds(found: Sequence[Decision], shape: tuple[int, ...], target: Target) -> float | None:
+    """What a layer with a weight of this shape is predicted to take with a dense kernel; None if it is not known."""
     total = 0.0
     for decision in found:
         problem = decision.problem
         if problem is None:
             return None
-        whole = _whole(problem, work.shape) if len(found) == 1 else problem
+        whole = _whole(problem, shape) if len(found) == 1 else problem
         dense = [each.predicted for each in decision.candidates if not each.is_sparse]
         if whole != problem or not dense:
             stats = WeightStats.unstructured(1.0)

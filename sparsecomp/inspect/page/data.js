@@ -49,7 +49,7 @@ const times = (value) => (Number.isFinite(value) ? `${digits(value)}×` : "–")
 const shape = (sizes) => (sizes ? sizes.join("×") : "–");
 
 /** The end of a long name, which tells layers apart; the start of other text. */
-const tail = (text, most) => (text.length > most ? `…${text.slice(1 - most)}` : text);
+const tail = (text, most) => (text.length > most ? `…${text.slice(1 - most).replace(/^[._]+/, "")}` : text);
 const head = (text, most) => (text.length > most ? `${text.slice(0, most - 1)}…` : text);
 
 /** `aten.conv2d.default` as people say it. */

@@ -29,6 +29,7 @@ from sparsecomp.errors import (
 )
 
 if TYPE_CHECKING:
+    from sparsecomp import plot as plot
     from sparsecomp.api import compile, prune, targets, tune
     from sparsecomp.artifact import load
     from sparsecomp.inspect.look import inspect
@@ -92,6 +93,8 @@ del inspect, prune, targets, tune  # the packages; the functions come from api w
 
 
 def __getattr__(name: str) -> Any:
+    if name == "plot":
+        return import_module("sparsecomp.plot")
     if name not in _HOME:
         raise AttributeError(f"module 'sparsecomp' has no attribute {name!r}")
     return getattr(import_module(f"sparsecomp.{_HOME[name]}"), name)

@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sparsecomp.inspect.graph import GraphView, stage_of
+from sparsecomp.inspect.notebook import report_html
+from sparsecomp.inspect.page import write_page
 from sparsecomp.inspect.text import plain
 
 if TYPE_CHECKING:
@@ -40,7 +42,7 @@ class Report:
         callbacks: custom operators that nobody can translate, for which the program calls torch.
         stages: the graph at each stage, as `sparsecomp.inspect.graph.GraphView`: ``"captured"``, ``"propagated"`` (with
             what is known of every tensor), ``"removed"``, ``"fused"``, ``"lowered"`` (one call a kernel).
-        layers: one entry for each layer of the model, described in docs/report-schema.md.
+        layers: one entry for each layer of the model, described in `report.schema.json`.
         calls: the calls of compiled functions, in the order in which they run: ``function``, ``rule`` (the kernel or
             schedule rule that made it), ``nodes`` of the fused graph that it computes, their ``layers``, ``inputs``.
         code: the loops of each of these functions.
@@ -125,6 +127,18 @@ class Report:
         for row in layers:
             row["share"] = row["measured"] / total if row["measured"] else None
         return replace(self, layers=tuple(layers), profile=profile.to_dict())
+
+    def to_html(self, path: str | Path) -> None:
+        """Write one HTML file that opens from disk in any browser: graph, decisions, pictures of the weights, code.
+
+        Raises:
+            SparsecompError: the file cannot be written.
+        """
+        write_page(self.to_dict(), path)
+
+    def _repr_html_(self) -> str:
+        """The layers as a table, for notebooks."""
+        return report_html(self.to_dict())
 
     def __str__(self) -> str:
         error = "not verified" if self.relative_error is None else f"relative error {self.relative_error:.1e}"

@@ -248,6 +248,12 @@ class Compiled:
 
         save(self.prepare(), path)
 
+    def _repr_html_(self) -> str:
+        """The report, for notebooks; looking at a program does not compile it."""
+        if self._library is None:
+            return "<p>A model that compiles at its first call.</p>"
+        return self._library.report._repr_html_()
+
     def _model(self) -> Callable[..., Any]:
         if self._reference is None:
             raise SparsecompError(

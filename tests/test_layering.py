@@ -11,7 +11,20 @@ ROOT = Path(sparsecomp.__file__).parent
 
 # Lowest first. A module may import from its own level and from those below; the longest matching prefix places it.
 LEVELS = (
-    ("errors", "facts", "targets.base", "structure", "inspect.graph", "inspect.text", "inspect.render", "inspect.diff"),
+    (
+        "errors",
+        "facts",
+        "targets.base",
+        "structure",
+        "inspect.graph",
+        "inspect.notebook",
+        "inspect.page",
+        "inspect.page_data",
+        "inspect.union",
+        "inspect.text",
+        "inspect.render",
+        "inspect.diff",
+    ),
     ("program", "printer", "signature", "ops", "ops_recurrent"),
     ("rules", "formats", "inspect.metrics", "inspect.patterns"),
     ("capture", "passes", "prune", "dump", "calling", "simplification", "inspect.views"),
@@ -33,7 +46,7 @@ LEVELS = (
         "inspect.record",
     ),
     ("compilation", "latency"),
-    ("api", "inspect"),
+    ("api", "inspect", "plot"),
     ("demo", "cli", "cli_files", "cli_inspect"),
 )
 LEVEL = {name: level for level, names in enumerate(LEVELS) for name in names}

@@ -42,7 +42,7 @@ class Report:
         callbacks: custom operators that nobody can translate, for which the program calls torch.
         stages: the graph at each stage, as `sparsecomp.inspect.graph.GraphView`: ``"captured"``, ``"propagated"`` (with
             what is known of every tensor), ``"removed"``, ``"fused"``, ``"lowered"`` (one call a kernel).
-        layers: one entry for each layer of the model, described in docs/report-schema.md.
+        layers: one entry for each layer of the model, described in `report.schema.json`.
         calls: the calls of compiled functions, in the order in which they run: ``function``, ``rule`` (the kernel or
             schedule rule that made it), ``nodes`` of the fused graph that it computes, their ``layers``, ``inputs``.
         code: the loops of each of these functions.

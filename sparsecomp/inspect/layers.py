@@ -99,7 +99,7 @@ def layer_rows(
     calls: Trace,
     target: Target,
 ) -> list[dict[str, Any]]:
-    """The rows, in the order of the model; `docs/report-schema.md` describes the entries.
+    """The rows, in the order of the model; `report.schema.json` describes the entries.
 
     Args:
         captured: the program as it was captured.

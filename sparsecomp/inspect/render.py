@@ -4,8 +4,7 @@ import json
 import shutil
 import subprocess
 from collections.abc import Iterable
-
-import networkx as nx
+from typing import Any
 
 from sparsecomp.errors import SparsecompError
 from sparsecomp.inspect.graph import GraphView, ViewNode
@@ -36,7 +35,7 @@ def line(node: ViewNode) -> str:
     else:
         head += f"{node['kind']} {plain(node['op'])}"
     density = "" if node["density"] is None else f"density {node['density']:.4g}"
-    notes = [note for note in (plain(node["layer"]), density, node["facts"]) if note]
+    notes = [note for note in (plain(node["layer"]), density, plain(node["facts"], 400)) if note]
     return f"{head}  # {', '.join(notes)}" if notes else head
 
 
@@ -49,13 +48,15 @@ def to_json(view: GraphView) -> str:
     return json.dumps(view, indent=1) + "\n"
 
 
-def to_networkx(view: GraphView, before: GraphView | None = None) -> nx.DiGraph:
+def to_networkx(view: GraphView, before: GraphView | None = None) -> Any:
     """A directed graph: nodes with the entries of the view, edges from what is computed to what reads it.
 
     Args:
         view: what to show.
         before: an earlier stage; its calls that are gone are nodes with ``removed`` set.
     """
+    import networkx as nx  # takes a while, and most uses of the package show no graph
+
     graph = nx.DiGraph()
     here = {each["id"] for each in view["nodes"]}
     computed = {name for each in view["nodes"] for name in each["origin"]}

@@ -10,6 +10,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 # Now, so that no later import of these packages hides the functions of the same name.
+import sparsecomp.inspect
 import sparsecomp.prune
 import sparsecomp.targets
 import sparsecomp.tune  # noqa: F401
@@ -28,10 +29,14 @@ from sparsecomp.errors import (
 )
 
 if TYPE_CHECKING:
+    from sparsecomp import plot as plot
     from sparsecomp.api import compile, prune, targets, tune
     from sparsecomp.artifact import load
+    from sparsecomp.inspect.look import inspect
+    from sparsecomp.profile import Profile
     from sparsecomp.prune.result import Pruned
     from sparsecomp.prune.sensitivity import sensitivity
+    from sparsecomp.report import Report
     from sparsecomp.runtime import Compiled
     from sparsecomp.simplification import simplify
     from sparsecomp.targets import Target
@@ -46,8 +51,10 @@ __all__ = [
     "InputError",
     "LoweringError",
     "PassError",
+    "Profile",
     "PruneError",
     "Pruned",
+    "Report",
     "SparsecompError",
     "Target",
     "TargetError",
@@ -56,6 +63,7 @@ __all__ = [
     "UnsupportedOperatorError",
     "VerificationError",
     "compile",
+    "inspect",
     "load",
     "prune",
     "sensitivity",
@@ -66,9 +74,12 @@ __all__ = [
 
 _HOME = {
     "Compiled": "runtime",
+    "Profile": "profile",
     "Pruned": "prune.result",
+    "Report": "report",
     "Target": "targets.base",
     "compile": "api",
+    "inspect": "inspect.look",
     "load": "artifact",
     "prune": "api",
     "sensitivity": "prune.sensitivity",
@@ -78,10 +89,12 @@ _HOME = {
     "TuneReport": "tune.report",
 }
 
-del prune, targets, tune  # the packages; the functions come from api when they are asked for
+del inspect, prune, targets, tune  # the packages; the functions come from api when they are asked for
 
 
 def __getattr__(name: str) -> Any:
+    if name == "plot":
+        return import_module("sparsecomp.plot")
     if name not in _HOME:
         raise AttributeError(f"module 'sparsecomp' has no attribute {name!r}")
     return getattr(import_module(f"sparsecomp.{_HOME[name]}"), name)

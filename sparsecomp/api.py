@@ -201,12 +201,12 @@ def _program_of(model: Any, target: Target, args: Any, kwargs: dict[str, Any] | 
     if args is not None or kwargs is not None or dynamic_shapes is not None:
         raise TuneError("tune: a compiled program has its example inputs; leave args, kwargs and dynamic_shapes out")
     programs = model.prepare().programs
-    if "final" not in programs:
+    if "fused" not in programs:
         raise TuneError(
             "tune: this program was loaded from a file, which holds machine code and packed weights only; tune the "
             "model, compile it again and save that"
         )
-    program = programs["final"]
+    program = programs["fused"]
     assert isinstance(program, Program)
     return program
 

@@ -92,7 +92,7 @@ def _write_whole(path: Path, library: "Library", shared: Path) -> None:
     try:
         with os.fdopen(descriptor, "wb") as file:
             with zipfile.ZipFile(file, "w", zipfile.ZIP_STORED, allowZip64=True) as archive:
-                archive.writestr(_MANIFEST, json.dumps(manifest))
+                archive.writestr(_MANIFEST, json.dumps(manifest), zipfile.ZIP_DEFLATED)
                 archive.write(shared, _LIBRARY)
                 archive.writestr(_WEIGHTS, safetensors.numpy.save(arrays))
             file.flush()
@@ -151,6 +151,24 @@ def load(path: str | Path) -> "Compiled":
                 f"load: {path} is damaged or no sparsecomp program ({error}); save it again with Compiled.save"
             ) from error
         return Compiled(lambda _args, _kwargs: library)
+
+
+def read_report(path: str | Path) -> Report:
+    """The report in a saved program, whichever machine that is for; no machine code is loaded.
+
+    Raises:
+        ArtifactError: the file is missing, damaged or not ours.
+    """
+    try:
+        with zipfile.ZipFile(path) as archive:
+            manifest = json.loads(archive.read(_MANIFEST))
+            if manifest.get("format") != FORMAT:
+                raise ValueError("its manifest is not ours")
+            return Report.from_dict(manifest["report"])
+    except FileNotFoundError:
+        raise ArtifactError(f"inspect: there is no file {path}") from None
+    except Exception as error:  # as in `load`
+        raise ArtifactError(f"inspect: {path} is damaged or no sparsecomp program ({error})") from error
 
 
 @contextmanager

@@ -20,6 +20,7 @@ from rich.table import Table
 
 import sparsecomp
 from sparsecomp.cli_files import named_arrays, read_calibration, read_exported, read_inputs
+from sparsecomp.cli_inspect import inspect
 from sparsecomp.errors import SparsecompError
 
 if TYPE_CHECKING:
@@ -253,6 +254,9 @@ def prune(
 
         torch.export.save(pruned.model, path)
         out.print(f"saved {path} ({path.stat().st_size / 1e6:.1f} MB)", highlight=False)
+
+
+app.command(epilog="Example: `sparsecomp inspect resnet.pt2 --html resnet.html`")(inspect)
 
 
 @app.command()

@@ -17,6 +17,8 @@ from sparsecomp.capture import capture
 from sparsecomp.dump import Dump
 from sparsecomp.engine import Engine
 from sparsecomp.errors import CaptureError, LoweringError, SparsecompError, TuneError, VerificationError
+from sparsecomp.inspect.record import inspection
+from sparsecomp.inspect.stages import Stages
 from sparsecomp.lower import (
     Decision,
     build,
@@ -26,10 +28,11 @@ from sparsecomp.lower import (
     lower,
     pack_weights,
     rules_used,
+    stored_bytes,
     to_relax,
 )
 from sparsecomp.passes import PIPELINE, run
-from sparsecomp.program import Program, relative_error
+from sparsecomp.program import PassRecord, Program, relative_error
 from sparsecomp.report import Report
 from sparsecomp.runtime import TOLERANCE, Library
 from sparsecomp.targets import Target, obstacle
@@ -51,6 +54,7 @@ class Compilation:
         dump: directory for text files of each step, or None.
         progress: called with the name of each stage as it begins, and with how far it is before each trial of tuning.
         tune: how many schedules of each distinct layer to measure; 0: use only what is on record.
+        inspect: let the report show layers, graphs and code; to find these out takes time.
     """
 
     model: nn.Module | ExportedProgram
@@ -61,23 +65,21 @@ class Compilation:
     dump: str | Path | None = None
     progress: Callable[[str], None] | None = None
     tune: int = 0
+    inspect: bool = True
     seconds: dict[str, float] = field(default_factory=dict)
-    captured: Program | None = None
-    final: Program | None = None
+    stages: Stages = field(default_factory=Stages)
 
     def reference(self, *args: Any, **kwargs: Any) -> Any:
         """What the compiled program must compute."""
         model = self.model
         if isinstance(model, ExportedProgram):
-            assert self.captured is not None
-            model = self.captured.module
+            model = self.stages.programs["captured"].module
         with torch.no_grad():
             return model(*args, **kwargs)
 
     def assemble(self, leaves: list[Any]) -> Any:
         """Outputs in the model's own classes, from the flat ones."""
-        assert self.captured is not None
-        return pytree.tree_unflatten(leaves, self.captured.output_spec())
+        return pytree.tree_unflatten(leaves, self.stages.programs["captured"].output_spec())
 
     def run(self, args: Any, kwargs: dict[str, Any] | None) -> Library:
         """All stages in order; see `sparsecomp.compile` for the arguments and errors."""
@@ -90,24 +92,33 @@ class Compilation:
             if self.strict:
                 check_all_sparse(decisions.values())
             kernels = pack_weights(program, decisions)
+            stored = stored_bytes(program)
         with self._stage("import"):
             module = to_relax(program, self.target, kernels)
         with self._stage("schedule"):
             module = lower(module, self.target, dump.lowered)
         with self._stage("build"):
             executable = build(module, self.target)
-        return self._finish(program, executable, rules_used(module), decisions, tuning)
+        found: dict[str, Any] = {"tuning": tuning, "kernels": rules_used(module)}
+        if self.inspect:
+            with self._stage("inspect"):
+                found |= inspection(self.stages, module, decisions, stored, self.target)
+        return self._finish(program, executable, decisions, found)
 
     def rewritten(self, args: Any, kwargs: dict[str, Any] | None, dump: Dump) -> Program:
         """The program after the last pass."""
+
+        def observe(record: PassRecord, program: Program) -> None:
+            dump.after_pass(record, program)
+            self.stages.after_pass(record, program)
+
         with self._stage("capture"):
             program = capture(self.model, args, kwargs, self.dynamic_shapes)
-            self.captured = program.copy()
+            self.stages.captured(program)
             self._check_capture(program)
             dump.captured(program)
         with self._stage("passes"):
-            run(PIPELINE, program, dump.after_pass, self.verify)
-        self.final = program.copy()
+            run(PIPELINE, program, observe, self.verify)
         return program
 
     def _decide(self, program: Program) -> tuple[dict[str, Decision], dict[str, Any]]:
@@ -136,9 +147,8 @@ class Compilation:
         self,
         program: Program,
         executable: Any,
-        kernels: Mapping[str, int],
         decisions: Mapping[str, Decision],
-        tuning: Mapping[str, Any],
+        found: Mapping[str, Any],
     ) -> Library:
         signature = signature_of(program, self.model)
         weights = {
@@ -160,15 +170,15 @@ class Compilation:
             nodes=sum(1 for _ in program.calls()),
             weight_bytes=sum(tensor.numel() * tensor.element_size() for tensor in weights.values()),
             relative_error=error,
-            kernels=kernels,
             decisions=tuple(decision.to_dict() for decision in decisions.values()),
-            tuning=tuning,
             removed=tuple(each.to_dict() for each in program.removed),
             staying=tuple(each.to_dict() for each in program.staying),
             callbacks=callbacks(program),
+            **found,
         )
-        programs = {"captured": self.captured, "final": self.final}
-        return Library(executable, module, weights, signature, copied, self.target, report, programs=programs)
+        return Library(
+            executable, module, weights, signature, copied, self.target, report, programs=self.stages.programs
+        )
 
     def _verify(self, engine: Engine, program: Program) -> float:
         outputs = engine.signature.leaves(engine(program.args, program.kwargs))

@@ -2,9 +2,10 @@
 
 import os
 import sys
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Iterator, Mapping, Sequence
 from threading import Lock
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import tvm
@@ -22,6 +23,14 @@ os.environ.setdefault("TVM_NUM_THREADS", str(detect().cores))
 ALIGNMENT = 64  # bytes; compiled code loads and stores whole vectors
 
 
+class Event(NamedTuple):
+    """One call inside of a program: seconds from the begin of the run, and seconds that it took."""
+
+    name: str
+    start: float
+    seconds: float
+
+
 class Engine:
     """A loaded library, its weights and its signature.
 
@@ -37,6 +46,7 @@ class Engine:
     def __init__(self, library: Any, weights: Sequence[Any], signature: Signature, copied: Sequence[int] = ()) -> None:
         self.signature = signature
         self.copied = tuple(copied)
+        self._library = library
         self._machine = relax.VirtualMachine(library, tvm.cpu())
         self._main = self._machine["main"]
         self._weights = tvm_ffi.Array([to_tvm(weight) for weight in weights])
@@ -54,6 +64,44 @@ class Engine:
         for index in self.copied:
             outputs[index] = outputs[index].clone() if hasattr(outputs[index], "clone") else outputs[index].copy()
         return outputs
+
+    def watched(self, args: Sequence[Any], kwargs: Mapping[str, Any], runs: int) -> Iterator[list[Event]]:
+        """Run the program and time every call that the virtual machine makes; one list of events for each run.
+
+        Another virtual machine over the same code is watched, so that ordinary calls are not slowed down.
+        """
+        leaves = self.signature.flatten(args, kwargs)
+        inputs = [to_tvm(leaves[index]) for index in self._tensors]
+        machine, events = relax.VirtualMachine(self._library, tvm.cpu()), _Events()
+        machine.set_instrument(events)
+        for _ in range(runs):
+            with self._lock:
+                events.begin()
+                machine["main"](*inputs, self._weights)
+            yield events.found
+
+
+class _Events:
+    """What the virtual machine calls before and after each of its calls.
+
+    The last thing before a call and the first after it is to read the clock; what is timed is too long by the half
+    microsecond that it takes to enter this function.
+    """
+
+    def __init__(self) -> None:
+        self.begin()
+
+    def begin(self) -> None:
+        """A new run."""
+        self.found: list[Event] = []
+        self._origin = self._start = time.perf_counter()
+
+    def __call__(self, _function: Any, name: str, before: bool, *_: Any) -> int:
+        now = time.perf_counter()
+        if not before:
+            self.found.append(Event(name, self._start - self._origin, now - self._start))
+        self._start = time.perf_counter()
+        return 0
 
 
 def to_tvm(tensor: Any) -> Any:

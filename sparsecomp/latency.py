@@ -151,9 +151,9 @@ def next_setting(points: Sequence[tuple[float, float]], goal: float) -> float:
 def measure(model: nn.Module | ExportedProgram, example: Batch, target: Target) -> float:
     """Median milliseconds of a call of the compiled model."""
     if isinstance(model, ExportedProgram):
-        work, args, kwargs = Compilation(model, target, verify=False), None, None
+        work, args, kwargs = Compilation(model, target, verify=False, inspect=False), None, None
     else:
-        work, args, kwargs = Compilation(model, target, verify=False), example.args, example.kwargs
+        work, args, kwargs = Compilation(model, target, verify=False, inspect=False), example.args, example.kwargs
     library = work.run(args, kwargs)
     engine = Engine(library.module, list(library.weights.values()), library.signature, library.copied)
     call: Callable[[], Any] = lambda: engine(example.args, example.kwargs)  # noqa: E731

@@ -37,7 +37,7 @@ def _line(node: fx.Node) -> str:
         return f"{head} = weight {node.target}"
     arguments = [_argument(arg) for arg in node.args]
     arguments += [f"{key}={_argument(value)}" for key, value in node.kwargs.items()]
-    return f"{head} = {_target(node)}({', '.join(arguments)})"
+    return f"{head} = {target_text(node)}({', '.join(arguments)})"
 
 
 def type_text(value: Any) -> str:
@@ -49,7 +49,8 @@ def type_text(value: Any) -> str:
     return str(value)
 
 
-def _target(node: fx.Node) -> str:
+def target_text(node: fx.Node) -> str:
+    """The operator of a call: ``aten.relu.default``, ``getitem``."""
     target: Any = node.target
     return str(target) if isinstance(target, torch._ops.OpOverload) else str(getattr(target, "__name__", target))
 

@@ -290,11 +290,16 @@ def source_line(node: fx.Node) -> str:
     return ", ".join([place, *code])
 
 
-def layer_name(node: fx.Node) -> str:
-    """The path of the module that made this node, as the user writes it (``encoder.layer.0.dense``)."""
+def layer_path(node: fx.Node) -> str:
+    """The path of the module that made this node, as the user writes it (``encoder.layer.0.dense``); empty for none."""
     stack = node.meta.get("nn_module_stack") or {}
     path = next((entry[0] for entry in reversed(stack.values())), "")
-    return str(path).removeprefix("L['self'].").removeprefix("L['self']") or node.name
+    return str(path).removeprefix("L['self'].").removeprefix("L['self']")
+
+
+def layer_name(node: fx.Node) -> str:
+    """As `layer_path`; the name of the node where there is none."""
+    return layer_path(node) or node.name
 
 
 def relative_error(outputs: Any, reference: Any) -> float:

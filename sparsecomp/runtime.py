@@ -11,6 +11,7 @@ import numpy as np
 
 from sparsecomp.engine import Engine
 from sparsecomp.errors import SparsecompError, TargetError, VerificationError
+from sparsecomp.profile import Profile, profile_of
 from sparsecomp.report import Report
 from sparsecomp.signature import Signature
 from sparsecomp.targets import Target, obstacle
@@ -158,7 +159,9 @@ class Compiled:
         return self.prepare().report
 
     def program(self, stage: str) -> Any:
-        """The `Program` at a stage: ``"captured"``, or ``"final"`` for the graph after the last pass.
+        """The `Program` at a stage: ``"captured"``, ``"propagated"``, ``"removed"`` or ``"fused"``, the last.
+
+        What runs in the end is no longer a program of PyTorch: `report.stages` shows it, as stage ``"lowered"``.
 
         Raises:
             SparsecompError: there is no such stage; the message lists those there are.
@@ -208,6 +211,33 @@ class Compiled:
                 taken += _time(call, args, kwargs, min(block, runs - len(taken)))
         return Benchmark(*(Timing.of(taken) for taken in seconds))
 
+    def explain(self, layer: str) -> str:
+        """The whole story of one layer, in sentences with figures.
+
+        Args:
+            layer: path of the module (``"encoder.layer.3.output.dense"``), or the name of its weight.
+
+        Raises:
+            SparsecompError: there is no such layer; the message names those that are called nearly so.
+        """
+        return self.report.explain(layer)
+
+    def profile(self, *args: Any, runs: int = 20, warmup: int = 3, **kwargs: Any) -> Profile:
+        """Time every kernel of the program on these inputs.
+
+        Args:
+            args: positional inputs.
+            runs: calls that are profiled, each beside one that is not.
+            warmup: calls of both kinds before them.
+            kwargs: keyword inputs.
+        """
+        engine = self._engine or self._start(args, kwargs)
+        plain, profiled = [], []
+        for events in engine.watched(args, kwargs, warmup + runs):
+            plain += _time(self, args, kwargs, 2)[1:]  # the first finds the caches as the watched run left them
+            profiled.append(events)
+        return profile_of(profiled[warmup:], plain[warmup:], self.report.calls)
+
     def save(self, path: str | Path) -> None:
         """Write the program to one file that `sparsecomp.load` runs, without torch and without the model's class.
 
@@ -217,6 +247,12 @@ class Compiled:
         from sparsecomp.artifact import save  # artifact builds on this module
 
         save(self.prepare(), path)
+
+    def _repr_html_(self) -> str:
+        """The report, for notebooks; looking at a program does not compile it."""
+        if self._library is None:
+            return "<p>A model that compiles at its first call.</p>"
+        return self._library.report._repr_html_()
 
     def _model(self) -> Callable[..., Any]:
         if self._reference is None:

@@ -300,7 +300,7 @@ def test_strict_refuses_weights_with_zeros_that_run_dense():
 def test_the_program_can_be_called_at_its_stages():
     x = tensor(2, 4)
     compiled = sparsecomp.compile(net(lambda net, x: net.head(x).relu(), head=nn.Linear(4, 3)), "native", (x,))
-    for stage in ("captured", "final"):
+    for stage in ("captured", "fused"):
         torch.testing.assert_close(compiled.program(stage)(x), compiled(x))
     with pytest.raises(sparsecomp.SparsecompError, match="no stage 'middle'; there are: captured, final"):
         compiled.program("middle")

@@ -11,21 +11,50 @@ ROOT = Path(sparsecomp.__file__).parent
 
 # Lowest first. A module may import from its own level and from those below; the longest matching prefix places it.
 LEVELS = (
-    ("errors", "facts", "targets.base", "structure"),
+    (
+        "errors",
+        "facts",
+        "targets.base",
+        "structure",
+        "inspect.diff",
+        "inspect.graph",
+        "inspect.notebook",
+        "inspect.page",
+        "inspect.page_data",
+        "inspect.render",
+        "inspect.text",
+        "inspect.union",
+        "inspect.text",
+        "inspect.render",
+        "inspect.diff",
+    ),
     ("program", "printer", "signature", "ops", "ops_recurrent"),
-    ("rules", "formats", "inspect.metrics"),
-    ("capture", "passes", "prune", "dump", "calling", "simplification"),
+    ("rules", "formats", "inspect.metrics", "inspect.patterns"),
+    ("capture", "passes", "prune", "dump", "calling", "simplification", "inspect.views"),
     ("kernels", "schedules"),
     ("targets",),
     ("lower",),
-    ("tune", "runtime", "artifact", "engine", "report"),
+    (
+        "tune",
+        "runtime",
+        "artifact",
+        "engine",
+        "report",
+        "profile",
+        "inspect.tables",
+        "inspect.explain",
+        "inspect.work",
+        "inspect.layers",
+        "inspect.stages",
+        "inspect.record",
+    ),
     ("compilation", "latency"),
-    ("api", "inspect"),
-    ("demo", "cli", "cli_files"),
+    ("api", "inspect", "plot"),
+    ("demo", "cli", "cli_files", "cli_inspect"),
 )
 LEVEL = {name: level for level, names in enumerate(LEVELS) for name in names}
 MAY_IMPORT_TVM = ("kernels", "schedules", "targets", "lower", "tune", "runtime", "artifact", "engine")
-RUNS_WITHOUT_TORCH = ("", "errors", "targets", "runtime", "artifact", "cli", "cli_files")
+RUNS_WITHOUT_TORCH = ("", "errors", "report", "profile", "targets", "runtime", "artifact", "cli", "cli_files")
 LONGEST_FILE = 350
 
 

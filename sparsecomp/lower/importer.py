@@ -12,6 +12,7 @@ from tvm_ffi import structural_equal
 
 from sparsecomp.errors import LoweringError, UnsupportedOperatorError
 from sparsecomp.lower.callback import call_back, is_callback
+from sparsecomp.lower.calls import NODES
 from sparsecomp.lower.context import Context
 from sparsecomp.lower.converters import CONVERTERS
 from sparsecomp.lower.exported import to_exported
@@ -23,7 +24,8 @@ from sparsecomp.targets.base import Target
 def to_relax(program: Program, target: Target, kernels: Mapping[str, Packed]) -> ir.IRModule:
     """Translate a program to a Relax module with one function ``main(inputs..., weights)``.
 
-    ``weights`` is one tuple: the tensors of ``program.weights()``, in that order.
+    ``weights`` is one tuple: the tensors of ``program.weights()``, in that order. The attribute `NODES` of the module
+    says which variable holds the result of which node.
 
     Args:
         program: the program, its weights packed.
@@ -45,7 +47,7 @@ def to_relax(program: Program, target: Target, kernels: Mapping[str, Packed]) ->
     )
     main = module["main"].without_attr("params")
     module.update_func(module.get_global_var("main"), main)
-    return relax.transform.BundleModelParams()(module)
+    return relax.transform.BundleModelParams()(module).with_attr(NODES, convert.results)
 
 
 def _check_supported(program: Program) -> set[str]:
@@ -73,11 +75,16 @@ def _name(node: fx.Node) -> str:
 
 
 class _Converter:
-    """Translates one node; what the importer calls for every operator of the graph."""
+    """Translates one node; what the importer calls for every operator of the graph.
+
+    Attributes:
+        results: from the name of each variable that holds a node's result to the name of the node.
+    """
 
     def __init__(self, target: Target, kernels: Mapping[str, Packed]) -> None:
         self._target = target
         self._kernels = kernels
+        self.results: dict[str, str] = {}
         self._context: Context | None = None
         self._fallbacks: dict[str, Any] = {}
 
@@ -89,7 +96,7 @@ class _Converter:
         if isinstance(value, int | torch.SymInt):
             return self._context.symbols.dim(value)
         try:
-            return self._settle(self._convert(node, self._context), value)
+            result = self._settle(self._convert(node, self._context), value)
         except LoweringError:
             raise
         except Exception as error:  # the importer raises many types, TVM's own among them
@@ -98,6 +105,9 @@ class _Converter:
                 f"lower: {node.target} in node {node.name} cannot be translated with these arguments"
                 f"{f' ({where})' if where else ''}: {error}"
             ) from error
+        if isinstance(result, relax.Var):
+            self.results[result.name] = node.name
+        return result
 
     def _convert(self, node: fx.Node, context: Context) -> Any:
         ours = CONVERTERS.get(node.target)

@@ -6,6 +6,7 @@ from collections.abc import Callable
 import tvm
 from tvm import ir, relax
 
+from sparsecomp.lower.calls import keep_marks, mark
 from sparsecomp.lower.machine_code import NAME
 from sparsecomp.schedules import schedule_module
 from sparsecomp.targets.base import Target
@@ -24,7 +25,9 @@ def lower(module: ir.IRModule, target: Target, observe: Observer | None = None) 
     notify = observe or (lambda _stage, _module: None)
     notify("relax", module)
     with tvm.target.Target(target.tvm_options()):
-        module = ir.transform.Sequential(_FUSION)(module)
+        module = mark(ir.transform.Sequential(_OPERATORS)(module))
+        module = keep_marks(ir.transform.Sequential(_FUSION)(module))
+        module = ir.transform.Sequential(_FUSED)(module)
         notify("tir", module)
         module = schedule_module(module, target)
     notify("scheduled", module)
@@ -40,14 +43,17 @@ def build(module: ir.IRModule, target: Target) -> relax.VMExecutable:
         )
 
 
-_FUSION = (
+_OPERATORS = (
     relax.transform.CanonicalizeBindings(),
     relax.transform.DecomposeOpsForInference(),
     relax.transform.LegalizeOps(),
     relax.transform.AnnotateTIROpPattern(),
     relax.transform.FoldConstant(),
     relax.transform.RewriteDataflowReshape(),  # now, while each still stands alone: a view, not a copy
-    relax.transform.FuseOps(),
+    relax.transform.DeadCodeElimination(),
+)
+_FUSION = (relax.transform.FuseOps(),)
+_FUSED = (
     relax.transform.FuseTIR(),
     relax.transform.DeadCodeElimination(),
 )

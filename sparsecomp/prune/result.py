@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.export import ExportedProgram
 
 from sparsecomp.errors import PruneError
+from sparsecomp.inspect.notebook import prune_html
 from sparsecomp.prune.masks import bake_masks, parametrize_masks, save_masks
 
 
@@ -93,6 +94,10 @@ class PruneReport:
         ]
         return head + "".join(rows)
 
+    def _repr_html_(self) -> str:
+        """The weights as a table, for notebooks."""
+        return prune_html(self.to_dict(), str(self).splitlines()[0])
+
     def __str__(self) -> str:
         pruned = sum(1 for layer in self.layers if layer.pattern)
         first = (
@@ -129,6 +134,10 @@ class Pruned:
     model: Any
     masks: Mapping[str, Tensor]
     report: PruneReport
+
+    def _repr_html_(self) -> str:
+        """The report, for notebooks."""
+        return self.report._repr_html_()
 
     def save_masks(self, path: str | Path) -> None:
         """Write the masks to a safetensors file; `sparsecomp.prune.masks.load_masks` reads it."""

@@ -8,6 +8,8 @@ from rich.box import SIMPLE
 from rich.console import Console, ConsoleOptions, RenderResult
 from rich.table import Table
 
+from sparsecomp.inspect.notebook import tune_html
+
 
 @dataclass(frozen=True)
 class LayerTuning:
@@ -83,6 +85,10 @@ class TuneReport:
         totals = {"trials": self.trials, "failed": self.failed, "gain": self.gain}
         layers = [{**asdict(layer), "gain": layer.gain} for layer in self.layers]
         return {**asdict(self), **totals, "layers": layers}
+
+    def _repr_html_(self) -> str:
+        """The layers as a table, for notebooks."""
+        return tune_html(self.to_dict(), str(self).splitlines()[0])
 
     def __str__(self) -> str:
         ended = "" if self.ended == "finished" else f", stopped early ({self.ended})"

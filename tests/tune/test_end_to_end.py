@@ -152,7 +152,7 @@ def test_the_program_that_is_tuned_stays_as_it_was(fake):
     model, x = two_kinds()
     compiled = sparsecomp.compile(model, "native", (x,))
     sparsecomp.tune(compiled, trials=2, records="off")
-    assert_close(compiled.program("final")(x), model(x).detach())
+    assert_close(compiled.program("fused")(x), model(x).detach())
 
 
 def test_an_interrupt_of_a_compile_ends_the_tuning_only(path, monkeypatch):

@@ -302,5 +302,7 @@ def test_the_program_can_be_called_at_its_stages():
     compiled = sparsecomp.compile(net(lambda net, x: net.head(x).relu(), head=nn.Linear(4, 3)), "native", (x,))
     for stage in ("captured", "fused"):
         torch.testing.assert_close(compiled.program(stage)(x), compiled(x))
-    with pytest.raises(sparsecomp.SparsecompError, match="no stage 'middle'; there are: captured, final"):
+    with pytest.raises(
+        sparsecomp.SparsecompError, match="no stage 'middle'; there are: captured, propagated, removed, fused"
+    ):
         compiled.program("middle")

@@ -10,7 +10,7 @@ from torch import Tensor, fx
 
 from sparsecomp.inspect.patterns import pattern_of, preview
 from sparsecomp.inspect.work import dense_seconds, roofline_seconds, work_of
-from sparsecomp.kernels.schedule import ChannelSchedule, ColumnSchedule, FeatureSchedule, Schedule
+from sparsecomp.kernels.schedule import ChannelSchedule, ColumnSchedule, FeatureSchedule, Schedule, WinogradSchedule
 from sparsecomp.lower import Decision, Trace
 from sparsecomp.program import Program, layer_name
 from sparsecomp.targets.base import Target
@@ -191,7 +191,12 @@ def format_name(schedule: Schedule | None) -> str:
 
 def kernel_name(schedule: Schedule | None) -> str:
     """Which of the kernels it is; empty for none."""
-    names = {ColumnSchedule: "column", FeatureSchedule: "feature", ChannelSchedule: "channel"}
+    names = {
+        ColumnSchedule: "column",
+        FeatureSchedule: "feature",
+        ChannelSchedule: "channel",
+        WinogradSchedule: "winograd",
+    }
     return "" if schedule is None else names[type(schedule)]
 
 

@@ -17,23 +17,8 @@ import tvm.tirx.script.builder.ir as T
 from tvm import tirx
 from tvm.script.ir_builder import IRBuilder
 
-from sparsecomp.kernels.emit import (
-    Buffer,
-    Expr,
-    argument,
-    below,
-    guard,
-    let,
-    load,
-    local,
-    put,
-    ramp,
-    scratch,
-    splat,
-    store,
-    transpose,
-)
-from sparsecomp.kernels.epilogue import finish
+from sparsecomp.kernels.channel_output import ChannelOutput
+from sparsecomp.kernels.emit import Buffer, Expr, argument, below, let, load, local, put, ramp, scratch, splat, store
 from sparsecomp.kernels.problem import ConvProblem
 from sparsecomp.kernels.schedule import ChannelSchedule
 
@@ -89,15 +74,9 @@ class _Builder:
 
     def _declare(self) -> None:
         p = self.problem
-        out = (p.batch, p.out_channels, p.out_height, p.out_width)
-        flat = (p.batch, p.out_channels, p.out_height * p.out_width)
         self.x = argument("x", (p.batch, p.in_channels, p.height, p.width))
         self.values = argument("values", (p.groups * self.panels * self.channels * p.taps * self.panel,))
-        self.bias = argument("bias", (p.out_channels,)) if p.epilogue.bias else None
-        residual = argument("residual", out) if p.epilogue.residual else None
-        y = argument("y", out)
-        self.residual = None if residual is None else T.decl_buffer(flat, data=residual.data)
-        self.y = T.decl_buffer(flat, data=y.data)
+        self.output = ChannelOutput(p, self.images, self.schedule.lanes)
 
     def _padded(self) -> Buffer:
         """The input between zeros."""
@@ -192,21 +171,10 @@ class _Builder:
             sums = [
                 let("sums", load(self.sums, None, lanes, (pixel + i) * self.panel + v * lanes)) for i in range(lanes)
             ]
-            turned = scratch("turned", lanes * lanes)
-            for i, value in enumerate(transpose(sums, lanes)):
-                store(turned, value, ramp(i * lanes, lanes))
             mask = below(pixel, pixels, lanes)
             row = let("row", panel * self.panel + v * lanes)
-            with T.serial(0, lanes) as i:
-                exists = None if self.rows % lanes == 0 and self.rows % self.panel == 0 else row + i < self.rows
-                guard(exists, lambda: self._store(turned, i, (image, group * self.rows + row + i, first + pixel), mask))
-
-    def _store(self, turned: Buffer, i: Expr, index: tuple[Expr, Expr, Expr], mask: Expr) -> None:
-        lanes = self.schedule.lanes
-        bias = None if self.bias is None else splat(self.bias[index[1]], lanes)
-        residual = None if self.residual is None else load(self.residual, mask, lanes, *index)
-        value = finish(load(turned, None, lanes, i * lanes), bias, residual, self.problem.epilogue, lanes)
-        put(self.y, value, mask, lanes, *index)
+            left = None if self.rows % self.panel == 0 else self.rows - row
+            self.output.store(sums, (image, group * self.rows + row, first + pixel), mask, left)
 
 
 class _Place:

@@ -17,10 +17,11 @@ from sparsecomp.kernels.cost_dense import (
     feature_cycles,
     step_cycles,
     stream_cycles,
+    winograd_cycles,
 )
 from sparsecomp.kernels.geometry import Geometry, copies_lines, flatten, geometry, narrower
 from sparsecomp.kernels.problem import ConvProblem, LinearProblem, Problem
-from sparsecomp.kernels.schedule import ChannelSchedule, ColumnSchedule, FeatureSchedule, Schedule
+from sparsecomp.kernels.schedule import ChannelSchedule, ColumnSchedule, FeatureSchedule, Schedule, WinogradSchedule
 from sparsecomp.targets.base import Target
 
 PANEL_ROWS = (1, 2, 4, 8)
@@ -81,6 +82,9 @@ def predict(problem: Problem, stats: WeightStats, schedule: Schedule, target: Ta
     elif isinstance(schedule, ChannelSchedule):
         assert isinstance(problem, ConvProblem)
         cycles = channel_cycles(problem, schedule, target)
+    elif isinstance(schedule, WinogradSchedule):
+        assert isinstance(problem, ConvProblem)
+        cycles = winograd_cycles(problem, schedule, target)
     else:
         cycles = _column_cycles(problem, stats, schedule, target)
     return cycle * (cycles + 0.7 * _traffic_cycles(problem, target))

@@ -1,7 +1,7 @@
 """What the dense kernels cost, in cycles; and the words that all cost models share. See ``cost``."""
 
 from sparsecomp.kernels.problem import ConvProblem, LinearProblem
-from sparsecomp.kernels.schedule import ChannelSchedule, FeatureSchedule
+from sparsecomp.kernels.schedule import ChannelSchedule, FeatureSchedule, WinogradSchedule
 from sparsecomp.targets.base import Target
 
 LATENCY = 4
@@ -60,3 +60,25 @@ def channel_cycles(problem: ConvProblem, s: ChannelSchedule, target: Target) -> 
     padded = (p.batch or 1) * p.in_channels * (p.height + p.padding[0] + p.padding[1])
     copy = padded * (p.width / s.lanes * 3 + 12) if any(p.padding) else 0.0
     return longest + (copy + weights) / min(s.workers, target.cores)
+
+
+def winograd_cycles(problem: ConvProblem, s: WinogradSchedule, target: Target) -> float:
+    """Cycles of Winograd's algorithm, on all cores."""
+    p = problem
+    size, panel = s.outputs + 2, s.vectors * s.lanes
+    down, across = -(-p.out_height // s.outputs), -(-p.out_width // s.outputs)
+    panels, chunks = -(-p.out_channels // panel), -(-(p.batch or 1) * down // s.rows)
+    full, rest = divmod(s.rows * across, s.tiles)
+    step = full * step_cycles(s.tiles, s.vectors) + (step_cycles(rest, s.vectors) if rest else 0)
+    sums = (full + bool(rest)) * 12 + s.rows * across * s.vectors
+    products = panels * size**2 * (step * p.in_channels + sums)
+    # A vector of a transform is loaded, takes part in some sums, and is stored; reading and storing turn it as well.
+    each = 2.5 * size + 6
+    read = size * p.width * 3.5 + p.width * each + across * size * each
+    write = across * (size + s.outputs) * each + s.outputs * p.out_width * 6
+    transforms = s.rows * (-(-p.in_channels // s.lanes) * read * -(-chunks // s.workers) * s.workers / chunks)
+    transforms += s.rows * panels * s.vectors * write
+    weights = size**2 * p.in_channels * panels * panel * 4
+    again = stream_cycles(weights, target) * (chunks - 1) if weights > target.l2_bytes / 2 else 0.0
+    parts = min(s.workers, target.cores)
+    return (chunks * (products + transforms) + 0.3 * (again + stream_cycles(weights, target, 3))) / parts

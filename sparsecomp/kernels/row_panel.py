@@ -7,11 +7,11 @@ import numpy as np
 import numpy.typing as npt
 import tvm
 
-from sparsecomp.kernels import channel_kernel, column_kernel, feature_kernel
+from sparsecomp.kernels import channel_kernel, column_kernel, feature_kernel, winograd_kernel
 from sparsecomp.kernels.cost import PANEL_ROWS, WeightStats, predict
 from sparsecomp.kernels.geometry import allows_direct, flatten, geometry
 from sparsecomp.kernels.problem import ConvProblem, LinearProblem, Problem
-from sparsecomp.kernels.schedule import ChannelSchedule, ColumnSchedule, FeatureSchedule, Schedule
+from sparsecomp.kernels.schedule import ChannelSchedule, ColumnSchedule, FeatureSchedule, Schedule, WinogradSchedule
 from sparsecomp.targets.base import Target
 
 Array = npt.NDArray[np.generic]
@@ -33,7 +33,7 @@ def space(problem: Problem, stats: WeightStats | float, target: Target) -> list[
     if isinstance(problem, LinearProblem):
         candidates += [*_scalar_schedules(problem, target), *_feature_schedules(problem, target)]
     else:
-        candidates += _channel_schedules(problem, target)
+        candidates += [*_channel_schedules(problem, target), *_winograd_schedules(problem, target)]
     return sorted(candidates, key=lambda s: predict(problem, known, s, target))
 
 
@@ -45,6 +45,9 @@ def pack(weight: Array, problem: Problem, schedule: Schedule) -> tuple[Array, ..
     if isinstance(schedule, ChannelSchedule):
         assert isinstance(problem, ConvProblem)
         return channel_kernel.pack(weight, problem, schedule)
+    if isinstance(schedule, WinogradSchedule):
+        assert isinstance(problem, ConvProblem)
+        return winograd_kernel.pack(weight, problem, schedule)
     return column_kernel.pack(weight, problem, schedule)
 
 
@@ -56,6 +59,9 @@ def build(problem: Problem, schedule: Schedule) -> tvm.tirx.PrimFunc:
     if isinstance(schedule, ChannelSchedule):
         assert isinstance(problem, ConvProblem)
         return channel_kernel.build(problem, schedule)
+    if isinstance(schedule, WinogradSchedule):
+        assert isinstance(problem, ConvProblem)
+        return winograd_kernel.build(problem, schedule)
     return column_kernel.build(problem, schedule)
 
 
@@ -106,6 +112,24 @@ def _channel_schedules(problem: ConvProblem, target: Target) -> list[Schedule]:
                 for chunk in fitting
             ]
     return found
+
+
+def _winograd_schedules(problem: ConvProblem, target: Target) -> Iterator[Schedule]:
+    """Chunks of up to about a hundred tiles use each weight often, and their transforms stay in the caches."""
+    if not winograd_kernel.applies(problem):
+        return
+    for outputs in (2, 4):
+        down, across = -(-problem.out_height // outputs), -(-problem.out_width // outputs)
+        whole = down * (problem.batch or 1)
+        chunks = {
+            rows for rows in (1, 2, 4, 7, 8, down, whole) if rows == 1 or (rows <= whole and rows * across <= 112)
+        }
+        for rows in sorted(chunks):
+            for vectors in range(1, 5):
+                most = min((target.vector_registers - 1) // vectors - 1, rows * across)
+                tiles = {n for n in range(max(1, most // 2), most + 1) if rows * across % n == 0} | {max(1, most)}
+                for n in sorted(tiles):
+                    yield WinogradSchedule(outputs, n, vectors, rows, target.lanes, target.cores)
 
 
 def _column_schedules(problem: Problem, target: Target) -> list[Schedule]:

@@ -77,4 +77,25 @@ class ChannelSchedule:
     workers: int
 
 
-Schedule = ColumnSchedule | FeatureSchedule | ChannelSchedule
+@dataclass(frozen=True)
+class WinogradSchedule:
+    """Choices of the kernel that computes dense 3x3 convolutions with fewer multiplications.
+
+    Attributes:
+        outputs: m; a tile has m x m pixels of the output.
+        tiles: tiles of a register tile.
+        vectors: vector registers along a panel of output channels; tiles * vectors of them hold sums.
+        rows: rows of tiles that are transformed together.
+        lanes: float32 values in a vector.
+        workers: threads among which the work is divided.
+    """
+
+    outputs: int
+    tiles: int
+    vectors: int
+    rows: int
+    lanes: int
+    workers: int
+
+
+Schedule = ColumnSchedule | FeatureSchedule | ChannelSchedule | WinogradSchedule

@@ -1,0 +1,86 @@
+import random
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sparsecomp.kernels.cook_toom import TAPS, transforms
+from sparsecomp.kernels.problem import ConvProblem, Epilogue
+from sparsecomp.kernels.row_panel import space
+from sparsecomp.kernels.schedule import ColumnSchedule, WinogradSchedule
+from sparsecomp.kernels.winograd_kernel import applies
+from tests.kernels.reference import AVX2, compute, expect, host, operands, relative_error
+
+HOST = host()
+PROBLEMS = [
+    ConvProblem(1, 12, 40, 14, 14, (3, 3), padding=(1, 1, 1, 1), epilogue=Epilogue(bias=True, residual=True)),
+    ConvProblem(2, 5, 21, 9, 11, (3, 3), padding=(1, 0, 2, 1), epilogue=Epilogue(bias=True, activation="gelu")),
+    ConvProblem(3, 33, 7, 4, 37, (3, 3), epilogue=Epilogue(residual=True, activation="relu", residual_last=True)),
+    ConvProblem(None, 17, 16, 8, 5, (3, 3), padding=(2, 2, 2, 2)),
+]
+
+
+@pytest.mark.parametrize("outputs", [2, 4])
+def test_the_matrices_compute_a_convolution(outputs: int) -> None:
+    rng, matrices = np.random.default_rng(0), transforms(outputs)
+    signal, taps = rng.standard_normal(outputs + TAPS - 1), rng.standard_normal(TAPS)
+    y = matrices.outputs @ ((matrices.weights @ taps) * (matrices.inputs @ signal))
+    np.testing.assert_allclose(y, np.correlate(signal, taps, "valid"), rtol=1e-12)
+
+
+@pytest.mark.parametrize("problem", PROBLEMS, ids=str)
+@pytest.mark.parametrize(("outputs", "tiles", "vectors", "rows"), [(2, 3, 2, 1), (4, 5, 1, 2), (4, 2, 3, 5)])
+def test_it_convolves(problem: ConvProblem, outputs: int, tiles: int, vectors: int, rows: int) -> None:
+    """Chunks that end beyond the last image, last tiles beyond its border, channels that fill no vector."""
+    _check(problem, WinogradSchedule(outputs, tiles, vectors, rows, HOST.lanes, 2))
+
+
+def test_it_convolves_with_narrow_vectors() -> None:
+    problem = PROBLEMS[1]
+    weight, inputs = operands(problem, 1.0, 0)
+    schedule = WinogradSchedule(4, 3, 2, 2, AVX2.lanes, 2)
+    assert relative_error(compute(problem, schedule, AVX2, weight, inputs), expect(problem, weight, inputs)) < 1e-5
+
+
+@pytest.mark.slow
+@given(
+    channels=st.tuples(st.integers(1, 300), st.integers(1, 70)),
+    image=st.tuples(st.integers(2, 20), st.integers(2, 40)),
+    padding=st.tuples(*[st.integers(1, 2)] * 4),
+    seed=st.integers(0, 10**6),
+)
+def test_any_shape(
+    channels: tuple[int, int], image: tuple[int, int], padding: tuple[int, int, int, int], seed: int
+) -> None:
+    problem = ConvProblem(seed % 3 + 1, *channels, *image, (3, 3), padding=padding, epilogue=Epilogue(bias=True))
+    found = [schedule for schedule in space(problem, 1.0, HOST) if isinstance(schedule, WinogradSchedule)]
+    _check(problem, random.Random(seed).choice(found), seed)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"kernel": (3, 1)}, {"kernel": (5, 5)}, {"stride": (2, 2)}, {"dilation": (1, 2)}, {"groups": 2}],
+    ids=str,
+)
+def test_other_convolutions_have_no_such_schedule(change: dict[str, Any]) -> None:
+    plain = ConvProblem(1, 8, 8, 9, 9, (3, 3), padding=(1, 1, 1, 1))
+    assert applies(plain)
+    problem = replace(plain, **change)
+    assert not applies(problem)
+    assert not any(isinstance(schedule, WinogradSchedule) for schedule in space(problem, 1.0, HOST))
+
+
+def test_the_model_prefers_it_for_dense_weights_only() -> None:
+    problem = ConvProblem(1, 64, 64, 56, 56, (3, 3), padding=(1, 1, 1, 1))
+    assert isinstance(space(problem, 1.0, HOST)[0], WinogradSchedule)
+    sparse = space(problem, 0.05, HOST)[0]
+    assert isinstance(sparse, ColumnSchedule) and sparse.sparse
+
+
+def _check(problem: ConvProblem, schedule: WinogradSchedule, seed: int = 0) -> None:
+    weight, inputs = operands(problem, 1.0, seed, size=3)
+    got = compute(problem, schedule, HOST, weight, inputs)
+    assert relative_error(got, expect(problem, weight, inputs)) < 1e-5

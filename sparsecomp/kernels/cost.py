@@ -15,6 +15,7 @@ from sparsecomp.kernels.cost_dense import (
     LATENCY,
     channel_cycles,
     feature_cycles,
+    scalar,
     step_cycles,
     stream_cycles,
     winograd_cycles,
@@ -111,7 +112,9 @@ def _column_cycles(problem: Problem, stats: WeightStats, s: ColumnSchedule, targ
     partial = blocks > 1 or not isinstance(problem, ConvProblem)
     single = s.sparse and s.rows == 1
     products = (_single_rows if single else _panels)(s, shape, target, entries, panels * blocks, partial)
-    reload = shape.channels * shape.tile_bytes / L2_BYTES_PER_CYCLE if s.span > 1 else 0.0  # else packing put it in L1
+    reload = (
+        shape.channels * shape.tile_bytes / L2_BYTES_PER_CYCLE * scalar(target) if s.span > 1 else 0.0
+    )  # else packing put it in L1
     tile = products + reload + (1.8 if single else 1.0) * shape.rows * shape.store_cycles / s.span
     packing = shape.channels * shape.pack_cycles * max(1.0, s.workers / max(1.0, shape.tiles))
     weights = stream_cycles(entries * (4 * s.rows + 2), target)
@@ -125,28 +128,29 @@ def _single_rows(
     """Cycles of the products where a panel is one row; the constants are fitted to measurements."""
     beyond = min(1.0, max(0.0, s.depth * shape.tile_bytes / target.l1_bytes - 0.8) / 0.6)
     loads = s.vectors * (1 + shape.split) * (1 + 0.9 * beyond)
-    step = max(0.55 * loads + 0.7, LATENCY * 0.7 / s.slice)
-    return entries * step + lists * (11 / s.slice + 3.5 + (2.4 * s.vectors if partial else 0))
+    each = scalar(target)
+    step = max(0.55 * loads + 0.7 * each, LATENCY * 0.7 / s.slice * each)
+    return entries * step + lists * ((11 / s.slice + 3.5) * each + (2.4 * s.vectors if partial else 0))
 
 
 def _panels(s: ColumnSchedule, shape: "_Shape", target: Target, entries: float, lists: float, partial: bool) -> float:
     """Cycles of the products of higher panels, sparse or dense."""
     from_l1 = s.depth * shape.tile_bytes <= 0.85 * target.l1_bytes
     if s.sparse:
-        step = _sparse_step(s, shape.split, from_l1)
+        step = _sparse_step(s, shape.split, from_l1, scalar(target))
     else:
-        stream = s.vectors * s.lanes * 4 / L2_BYTES_PER_CYCLE
-        step = step_cycles(s.rows, s.vectors, shape.split) + stream * (0.1 if from_l1 else 0.35)
-    return entries * step + lists * (PANEL_OVERHEAD + (2 * s.rows * s.vectors if partial else 0))
+        stream = s.vectors * s.lanes * 4 / L2_BYTES_PER_CYCLE * scalar(target)
+        step = step_cycles(s.rows, s.vectors, target, shape.split) + stream * (0.1 if from_l1 else 0.35)
+    return entries * step + lists * (PANEL_OVERHEAD * scalar(target) + (2 * s.rows * s.vectors if partial else 0))
 
 
-def _sparse_step(s: ColumnSchedule, split: float, from_l1: bool) -> float:
+def _sparse_step(s: ColumnSchedule, split: float, from_l1: bool, each: float) -> float:
     """Cycles of one stored column of R rows; loads that cross cache lines count twice, from L2 two and a half times."""
     fmas = s.rows * s.vectors
-    loads = s.vectors * (1 + split) * (1 if from_l1 else 2.5) + s.rows
-    decode = (fmas + s.rows + s.vectors + 3) / 5
-    latency = LATENCY * 0.75 if fmas < 6 else 0.0
-    return max(fmas / 2, loads / 2, decode, latency) + 0.75 + 0.08 * loads
+    loads = s.vectors * (1 + split) * (1 if from_l1 else 2.5) + s.rows * each
+    decode = (fmas + s.rows + s.vectors + 3) / 5 * each
+    latency = LATENCY * 0.75 * each if fmas < 6 else 0.0
+    return max(fmas / 2, loads / 2, decode, latency) + (0.75 + 0.08 * loads) * each
 
 
 @dataclass(frozen=True)

@@ -1,5 +1,7 @@
 """What the dense kernels cost, in cycles; and the words that all cost models share. See ``cost``."""
 
+import math
+
 from sparsecomp.kernels.problem import ConvProblem, LinearProblem
 from sparsecomp.kernels.schedule import ChannelSchedule, FeatureSchedule, WinogradSchedule
 from sparsecomp.targets.base import Target
@@ -8,13 +10,24 @@ LATENCY = 4
 L2_BYTES_PER_CYCLE = 32
 
 
+def scalar(target: Target) -> float:
+    """What a cycle that no vector takes part in counts, in cycles of a core that starts two vector FMAs in each.
+
+    Half where a core starts one: its vectors take twice as long. Waits that FMAs may hide count half again.
+    """
+    return target.fma_units / 2
+
+
 def feature_cycles(problem: LinearProblem, s: FeatureSchedule, target: Target) -> float:
     """Cycles of the dense linear kernel, on all cores."""
     tokens = problem.judged
     panel = s.vectors * s.lanes
     panels = -(-problem.out_features // panel)
     full, rest = divmod(tokens, s.tokens)
-    step = full * step_cycles(s.tokens, s.vectors) + (step_cycles(rest, s.vectors) if rest else 0)
+    step = full * step_cycles(s.tokens, s.vectors, target) + (step_cycles(rest, s.vectors, target) if rest else 0)
+    # Tokens whose rows of x are a multiple of 4 KiB apart share the sets of the L1 cache, which has 8 ways or more.
+    if s.tokens * math.gcd(4096, 4 * problem.in_features) > 8 * 4096:
+        step += full * s.tokens * 0.5 * scalar(target)
     blocks = -(-problem.in_features // s.depth)
     stores = tokens * s.vectors * panels * (2 + 4 * (blocks - 1))
     held = (tokens + panel) * s.depth * 4
@@ -26,11 +39,11 @@ def feature_cycles(problem: LinearProblem, s: FeatureSchedule, target: Target) -
     return max(compute, stream_cycles(weights, target) / min(s.workers, target.cores))
 
 
-def step_cycles(rows: int, vectors: int, split: float = 0.0) -> float:
+def step_cycles(rows: int, vectors: int, target: Target, split: float = 0.0) -> float:
     """Cycles of one column of a register tile: as many as its FMAs, its loads, its latency or its decoding take."""
-    fmas = rows * vectors
-    loads = rows + vectors * (1 + split)
-    return max(fmas / 2, loads / 2, LATENCY, (fmas + vectors + 3) / 5) + 0.08 * loads
+    fmas, each = rows * vectors, scalar(target)
+    loads = rows * each + vectors * (1 + split)
+    return max(fmas / 2, loads / 2, LATENCY * each, (fmas + vectors + 3) / 5 * each) + 0.08 * loads * each
 
 
 def stream_cycles(nbytes: float, target: Target, least: int = 1) -> float:
@@ -47,12 +60,16 @@ def channel_cycles(problem: ConvProblem, s: ChannelSchedule, target: Target) -> 
     rows, channels = p.out_channels // p.groups, p.in_channels // p.groups
     panels, blocks = -(-rows // panel), -(-channels // s.depth)
     full, rest = divmod(p.out_width, s.pixels)
-    stream = 0.3 * s.vectors * s.lanes * 4 / L2_BYTES_PER_CYCLE  # weights come from the L2 cache
-    step = full * (step_cycles(s.pixels, s.vectors) + stream) + (step_cycles(rest, s.vectors) + stream if rest else 0)
-    # Each channel's pixels come from a plane of its own; hardware prefetchers follow strides of up to 2 KiB.
+    each = scalar(target)
+    stream = 0.3 * s.vectors * s.lanes * 4 / L2_BYTES_PER_CYCLE * each**2  # weights come from the L2 cache
+    tile = step_cycles(s.pixels, s.vectors, target)
+    step = full * (tile + stream) + (step_cycles(rest, s.vectors, target) + stream if rest else 0)
+    # Each channel's pixels come from a plane of its own; hardware prefetchers follow strides of up to 2 KiB, and beyond
+    # that the L2 cache is waited for, unless the tile keeps the core busy for as long.
     far = (p.height + p.padding[0]) * p.width * 4 > 2048
-    step += (full + bool(rest)) * (10 if far else 2) / p.kernel[1]
-    sums = p.out_width * s.vectors * (3 * blocks - 2) + blocks * (full + bool(rest)) * p.taps * 12
+    wait = max(2.0, 24 - tile / each) if far else 2.0
+    step += (full + bool(rest)) * wait / p.kernel[1] * each**2
+    sums = p.out_width * s.vectors * (3 * blocks - 2) + blocks * (full + bool(rest)) * p.taps * 12 * each
     row = step * channels * p.taps + sums + p.out_width * s.vectors * 12
     units = (p.batch or 1) * p.groups * panels * -(-p.out_height // s.chunk)
     longest = -(-units // s.workers) * s.chunk * row
@@ -69,8 +86,8 @@ def winograd_cycles(problem: ConvProblem, s: WinogradSchedule, target: Target) -
     down, across = -(-p.out_height // s.outputs), -(-p.out_width // s.outputs)
     panels, chunks = -(-p.out_channels // panel), -(-(p.batch or 1) * down // s.rows)
     full, rest = divmod(s.rows * across, s.tiles)
-    step = full * step_cycles(s.tiles, s.vectors) + (step_cycles(rest, s.vectors) if rest else 0)
-    sums = (full + bool(rest)) * 12 + s.rows * across * s.vectors
+    step = full * step_cycles(s.tiles, s.vectors, target) + (step_cycles(rest, s.vectors, target) if rest else 0)
+    sums = (full + bool(rest)) * 12 * scalar(target) + s.rows * across * s.vectors
     products = panels * size**2 * (step * p.in_channels + sums)
     # A vector of a transform is loaded, takes part in some sums, and is stored; reading and storing turn it as well.
     each = 2.5 * size + 6

@@ -20,6 +20,7 @@ class Target:
         vector_registers: how many vector registers there are.
         cores: threads that the program may use.
         l1_bytes, l2_bytes, l3_bytes: data cache sizes seen by one core.
+        fma_units: vector FMAs that one core starts in a cycle; 1 where 512-bit vectors take two passes.
         flops: peak float32 FLOP/s of one core.
         bytes_per_s: bytes/s of one core from ``(L1, L2, L3, DRAM)``.
         mabi: LLVM name of the calling convention, where the triple alone does not say it.
@@ -36,6 +37,7 @@ class Target:
     l1_bytes: int = 32 * 1024
     l2_bytes: int = 512 * 1024
     l3_bytes: int = 4 * 1024 * 1024
+    fma_units: int = 2
     flops: float = 10e9
     bytes_per_s: tuple[float, float, float, float] = (100e9, 50e9, 30e9, 8e9)
     mabi: str = ""

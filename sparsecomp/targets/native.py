@@ -43,6 +43,9 @@ FEATURES = {
 }
 DEFAULT_HERTZ = 2.5e9
 DEFAULT_CACHE_BYTES = {1: 32 << 10, 2: 512 << 10, 3: 4 << 20}
+# CPUs, by LLVM's names, that start one FMA of 512 bits a cycle: two passes of 256-bit units, or one unit only (Fog, The
+# microarchitecture of Intel, AMD and VIA CPUs).
+ONE_FMA_512 = frozenset({"znver4", "icelake-client", "tigerlake", "rocketlake", "cannonlake"})
 # Vector loads a cycle from (L1, L2, L3) of one core, and bytes/s from DRAM: typical of server cores of this decade.
 LOADS_PER_CYCLE = (1.9, 0.8, 0.18)
 DRAM_BYTES_PER_S = 12e9
@@ -74,6 +77,7 @@ def describe(host: Host, triple: str, mcpu: str) -> Target:
     bits, registers = _vectors(bare.arch, features)
     caches = DEFAULT_CACHE_BYTES | host.cache_bytes
     hertz = host.hertz or DEFAULT_HERTZ
+    units = 1 if bits == 512 and mcpu in ONE_FMA_512 else 2
     l1, l2, l3 = (loads * hertz * bits / 8 for loads in LOADS_PER_CYCLE)
     return Target(
         name="native",
@@ -88,8 +92,9 @@ def describe(host: Host, triple: str, mcpu: str) -> Target:
         l1_bytes=caches[1],
         l2_bytes=caches[2],
         l3_bytes=caches[3],
-        flops=2 * 2 * hertz * bits / 32,  # two units, and a fused multiply-add is two operations
-        bytes_per_s=(l1, l2, l3, DRAM_BYTES_PER_S),
+        fma_units=units,
+        flops=2 * units * hertz * bits / 32,  # a fused multiply-add is two operations
+        bytes_per_s=(l1 * units / 2, l2 * units / 2, l3, DRAM_BYTES_PER_S),
     )
 
 

@@ -45,15 +45,15 @@ function bytes(value) {
 }
 
 const percent = (value) => (value === null || value === undefined ? "–" : `${digits(100 * value, 2)} %`);
-const times = (value) => (Number.isFinite(value) ? `${digits(value)}×` : "–");
+const times = (value) => (Number.isFinite(value) ? `${value < 10 ? value.toFixed(2) : digits(value)}×` : "–");
 const shape = (sizes) => (sizes ? sizes.join("×") : "–");
 
 /** The end of a long name, which tells layers apart; the start of other text. */
 const tail = (text, most) => (text.length > most ? `…${text.slice(1 - most).replace(/^[._]+/, "")}` : text);
 const head = (text, most) => (text.length > most ? `${text.slice(0, most - 1)}…` : text);
 
-/** `aten.conv2d.default` as people say it. */
-const operator = (op) => op.replace(/^(aten|sparsecomp)\./, "").replace(/\.(default|int|input|Tensor|Scalar|self)$/, "");
+/** `aten.conv2d.default` as people say it; `aten._native_batch_norm_legit_no_training` is `batch_norm`. */
+const operator = (op) => op.replace(/^(aten|sparsecomp)\./, "").replace(/^_?native_(\w+?_norm)\w*/, "$1").replace(/\.(default|int|input|Tensor|Scalar|self)$/, "");
 
 const timeOf = (row) => row.measured ?? row.predicted;
 const isDark = () => document.documentElement.dataset.theme === "dark";

@@ -5,7 +5,7 @@ const slots = data.graph.slots.map((views, index) => {
   const rows = data.layers.flatMap((row, at) => (row.slots.includes(index) ? [at] : []));
   const weighted = views.some((view) => view && view.density !== null);
   const born = views.indexOf(first);
-  return { views, first, born, row: rows.length ? data.layers[rows[0]] : null, weighted, height: weighted ? TALL : LOW };
+  return { views, first, born, row: rows.length ? data.layers[rows[0]] : null, weighted, height: weighted || first.kind === "input" ? TALL : LOW };
 });
 
 /** Who is drawn in a slot at a stage: `[node, here]`; the last one that was there if it is gone. */
@@ -101,7 +101,7 @@ class Graph {
   label(slot, view) {
     const name = view.layer || (view.kind === "call" ? "" : view.id);
     if (view.kind === "output") return "output";
-    if (view.kind === "input") return `${tail(view.id, 18)}  ${view.type}`;
+    if (view.kind === "input") return `${tail(view.id, 24)}\n${head(view.type, 24)}`;
     if (!slot.weighted) return head(operator(view.op), 26);
     const density = view.density === null ? "" : `  ·  ${percent(view.density)}`;
     return `${head(operator(view.op), 19)}${density}\n${tail(name, 27)}`;
@@ -130,8 +130,8 @@ class Graph {
         "text-valign": "center", "text-halign": "center", "line-height": 1.3, "min-zoomed-font-size": 5,
         "font-family": "system-ui, -apple-system, Segoe UI, Roboto, DejaVu Sans, sans-serif", "corner-radius": 9 } },
       { selector: "node.end", style: { shape: "round-rectangle", "corner-radius": 15, "font-weight": 600 } },
-      { selector: "node.ghost", style: { "border-style": "dotted", "border-width": 1.5, "background-opacity": 0,
-        "text-opacity": 0.75, "border-color": css("--ink-3") } },
+      { selector: "node.ghost", style: { "border-style": "dotted", "border-width": 1.5, "background-color": css("--page"), "background-opacity": 0.88,
+        "text-opacity": 0.9, "border-color": css("--ink-3") } },
       { selector: "edge", style: { width: 1.5, "line-color": line, "curve-style": "straight", "target-arrow-color": line,
         "target-arrow-shape": "triangle", "arrow-scale": 0.8 } },
       { selector: "edge.bent", style: { "curve-style": "unbundled-bezier", "control-point-weights": "data(w)",

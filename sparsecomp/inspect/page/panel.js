@@ -61,7 +61,7 @@ class Panel {
       const { spy, histogram: counts } = previews[data.layers.indexOf(row)];
       const label = `Nonzeros of the ${shape(row.shape)} weight of ${head(row.layer, 200)}; density ${percent(row.density)}`;
       place.replaceChildren(
-        el("figure", {}, spyPlot(spy, label), el("figcaption", { text: "nonzeros, outputs downwards" })),
+        el("figure", {}, spyPlot(spy, label), el("figcaption", { text: "darker is fuller; outputs downwards" })),
         el("figure", {}, histogram(counts), el("figcaption", { text: "rows by their density" })));
     }).catch(() => place.replaceChildren(el("p", { text: "This browser cannot unpack the pictures (DecompressionStream)." })));
     return section("Weight", place);
@@ -71,17 +71,18 @@ class Panel {
     const parts = row.decisions.flatMap((at) => {
       const decision = data.decisions[at];
       if (!decision.candidates.length) return [];
+      const kinds = new Set(decision.candidates.map((c) => (c.measured === null ? "predicted" : "measured")));
       const value = (c) => c.measured ?? c.predicted, most = Math.max(...decision.candidates.map(value));
       const rows = decision.candidates.map((candidate, i) => {
         const fill = el("i", { class: i ? "before" : "after" });
         fill.style.width = `${(100 * value(candidate)) / most}%`;
-        const why = i === 0 ? "chosen" : `${digits(value(candidate) / value(decision.candidates[0]))}× the time`;
+        const why = i === 0 ? "chosen" : times(value(candidate) / value(decision.candidates[0]));
         return el("tr", i === 0 ? { class: "chosen" } : {},
           el("td", { class: "schedule", text: terms(candidate.schedule) }),
-          el("td", {}, el("span", { class: "bars" }, fill), seconds(value(candidate)) + (candidate.measured ? "" : " predicted")),
+          el("td", {}, el("span", { class: "bars" }, fill), seconds(value(candidate)) + (kinds.size > 1 && candidate.measured === null ? " predicted" : "")),
           el("td", { text: why }));
       });
-      return [el("table", { class: "candidates" }, el("thead", {}, el("tr", {}, ...["how", "time", ""].map((text) => el("th", { scope: "col", text })))), el("tbody", {}, ...rows))];
+      return [el("table", { class: "candidates" }, el("thead", {}, el("tr", {}, ...["how", kinds.size > 1 ? "time" : `${[...kinds][0]} time`, "of chosen"].map((text) => el("th", { scope: "col", text })))), el("tbody", {}, ...rows))];
     });
     return parts.length ? section("Candidates", ...parts) : null;
   }
@@ -136,7 +137,8 @@ const section = (title, ...children) => el("section", {}, el("h3", { text: title
 const facts = (list) => el("dl", { class: "facts" }, ...list.map(([name, value]) =>
   el("div", {}, el("dt", { text: head(String(name), 60) }), el("dd", { text: head(String(value), 300) }))));
 const words = (value) => (value === true ? "yes" : value === false ? "no" : String(value));
-const terms = (schedule) => Object.entries(schedule).filter(([, value]) => value !== false).map(([name, value]) => (value === true ? name : `${name} ${value}`)).join(", ");
+const terms = ({ sparse, ...others }) => [sparse ? "sparse" : "dense",
+  ...Object.entries(others).filter(([, value]) => value !== false).map(([name, value]) => (value === true ? name : `${name} ${value}`))].join(", ");
 
 function short(value) {
   if (!value) return String(value ?? "–");

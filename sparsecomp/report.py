@@ -146,7 +146,7 @@ class Report:
             f"{self.model} for {self.target}: {self.nodes} operators, {self.weight_bytes / 1e6:.1f} MB, {error}",
             f"inputs  {self.signature}",
             "seconds " + ", ".join(f"{name} {value:.1f}" for name, value in self.seconds.items()),
-            "passes  " + ", ".join(item["name"] for item in self.passes if item["changed"]),
+            "passes  " + ", ".join(f"{item['name']} {item['seconds']:.2f}" for item in self.passes if item["changed"]),
             "kernels " + ", ".join(f"{name} x{count}" for name, count in sorted(self.kernels.items())),
         ]
         lines = [line for line in lines if not line.endswith(" ")]

@@ -2,6 +2,7 @@
 
 import csv
 import io
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -18,9 +19,11 @@ if TYPE_CHECKING:
 
 Row = Mapping[str, Any]
 TITLES = ("layer", "op", "shape", "pattern", "density", "removed", "format", "kernel")
-FIGURES = ("time", "share", "GFLOP/s", "roof")
+FIGURES = ("time", "share", "GFLOP/s", "roof", "MB before", "after")
 COLUMNS = TITLES + FIGURES
-NARROW, WIDE = (0, 4, 6, 8, 9, 11), 140  # columns for terminals of fewer than so many characters
+WIDE = 160  # characters; narrower terminals are shown fewer columns
+NARROW = ("layer", "density", "format", "time", "share", "roof")
+NARROW_MODEL = ("layer", "pattern", "density", "removed", "time", "share")  # before a compile: what is in the weights
 CSV = (
     *("layer", "weight", "op", "shape", "shape_after", "pattern", "density", "outputs_removed", "inputs_removed"),
     *("format", "kernel", "schedule", "function", "predicted", "measured", "dense_predicted", "share", "macs"),
@@ -32,7 +35,8 @@ def rich_report(report: "Report") -> Group:
     """What `rich` prints: the layers, what targets gain, and the summary."""
     parts: list[Any] = []
     if report.layers:
-        parts.append(_Layers([_cells(row) for row in report.layers]))
+        narrow = NARROW_MODEL if report.gains else NARROW
+        parts.append(_Layers([*map(_cells, report.layers), _total(report.layers)], narrow))
     if report.gains:
         parts.append(_table(("target", "dense", "as it is", "faster by"), gain_cells(report)))
     return Group(*parts, Text(str(report)))
@@ -40,23 +44,27 @@ def rich_report(report: "Report") -> Group:
 
 @dataclass(frozen=True)
 class _Layers:
-    """The table of the layers; a narrow terminal is shown fewer columns."""
+    """The table of the layers, the last row their total; a narrow terminal is shown fewer columns."""
 
     cells: Sequence[Sequence[str]]
+    narrow: Sequence[str]
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
-        columns = range(len(COLUMNS)) if options.max_width >= WIDE else NARROW
-        yield _table([COLUMNS[index] for index in columns], [[row[index] for index in columns] for row in self.cells])
+        titles = COLUMNS if options.max_width >= WIDE else self.narrow
+        columns = [COLUMNS.index(title) for title in titles]
+        yield _table(titles, [[row[index] for index in columns] for row in self.cells], total=True)
         yield Text("times with a star are predicted\n") if any("*" in row[8] for row in self.cells) else Text("")
 
 
-def _table(titles: Sequence[str], rows: Sequence[Sequence[str]]) -> Table:
+def _table(titles: Sequence[str], rows: Sequence[Sequence[str]], total: bool = False) -> Table:
+    """A table for a terminal; with ``total`` a line goes before the last row."""
     table = Table(box=SIMPLE)
     for index, title in enumerate(titles):
         left = index == 0 or title in ("op", "shape", "pattern", "format", "kernel")
-        table.add_column(title, justify="left" if left else "right", overflow="fold", no_wrap=index > 0 and left)
-    for row in rows:
-        table.add_row(*(Text(plain(value)) for value in row))
+        whole = left and index > 0 and title != "pattern"
+        table.add_column(title, justify="left" if left else "right", overflow="fold", no_wrap=whole)
+    for number, row in enumerate(rows, start=1):
+        table.add_row(*(Text(plain(value)) for value in row), end_section=total and number == len(rows) - 1)
     return table
 
 
@@ -76,7 +84,38 @@ def _cells(row: Row) -> list[str]:
         percent(row["share"]),
         "" if row["gflops"] is None else f"{row['gflops']:.1f}",
         percent(row["roofline"]),
+        megabytes(row["bytes_before"]),
+        megabytes(row["bytes_after"]),
     ]
+
+
+def _total(rows: Sequence[Row]) -> list[str]:
+    """The row under the layers; the time is that of the layers whose time is known."""
+    timed = [row for row in rows if row["measured"] or row["predicted"]]
+    time = sum(row["measured"] or row["predicted"] for row in timed)
+    sizes = [math.prod(row["shape"]) for row in rows]
+    nonzeros = sum(row["density"] * size for row, size in zip(rows, sizes, strict=True))
+    lost = [
+        f"{count} {name}"
+        for key, name in (("outputs_removed", "out"), ("inputs_removed", "in"))
+        if (count := sum(row[key] for row in rows))
+    ]
+    figures = {
+        "layer": "total",
+        "density": f"{nonzeros / max(sum(sizes), 1):.3f}",
+        "removed": " ".join(lost),
+        "time": milliseconds(time) + ("" if all(row["measured"] for row in timed) else " *") if timed else "",
+        "share": percent(1.0) if timed else "",
+        "GFLOP/s": f"{2 * sum(row['macs'] for row in timed) / time / 1e9:.1f}" if timed else "",
+        "MB before": megabytes(sum(row["bytes_before"] for row in rows)),
+        "after": megabytes(sum(row["bytes_after"] for row in rows)),
+    }
+    return [figures.get(title, "") for title in COLUMNS]
+
+
+def megabytes(size: int) -> str:
+    """``"1.23"``: millions of bytes, as many digits as tell sizes of layers apart."""
+    return f"{size / 1e6:.3g}" if size < 1e9 else f"{size / 1e6:.0f}"
 
 
 def milliseconds(seconds: float | None) -> str:
@@ -102,7 +141,7 @@ def to_markdown(report: "Report") -> str:
     lines = [f"# {markdown(report.model)} for {markdown(report.target)}", ""]
     lines += [f"- {markdown(line)}" for line in str(report).splitlines()[1:]]
     if report.layers:
-        lines += ["", *_markdown_table(COLUMNS, [_cells(row) for row in report.layers])]
+        lines += ["", *_markdown_table(COLUMNS, [*map(_cells, report.layers), _total(report.layers)])]
         lines += ["", "Times with a star are predicted.", ""]
     if report.gains:
         lines += ["", *_markdown_table(("target", "dense", "as it is", "faster by"), gain_cells(report))]

@@ -127,8 +127,8 @@ def _single_rows(
 ) -> float:
     """Cycles of the products where a panel is one row; the constants are fitted to measurements."""
     beyond = min(1.0, max(0.0, s.depth * shape.tile_bytes / target.l1_bytes - 0.8) / 0.6)
-    loads = s.vectors * (1 + shape.split) * (1 + 0.9 * beyond)
     each = scalar(target)
+    loads = s.vectors * (1 + shape.split) * (1 + 0.9 * beyond * each)
     step = max(0.55 * loads + 0.7 * each, LATENCY * 0.7 / s.slice * each)
     return entries * step + lists * ((11 / s.slice + 3.5) * each + (2.4 * s.vectors if partial else 0))
 

@@ -62,7 +62,7 @@ def test_rich_neither_reads_markup_nor_sends_escapes(name):
 def test_markdown_has_no_html_and_no_cells_of_its_own(name):
     text = to_markdown(report(name))
     assert "<" not in text
-    head, _, row = (each for each in text.splitlines() if each.startswith("|"))
+    head, _, row, _ = (each for each in text.splitlines() if each.startswith("|"))
     assert row.replace("\\|", "").count("|") == head.count("|")
 
 

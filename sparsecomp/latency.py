@@ -156,7 +156,11 @@ def measure(model: nn.Module | ExportedProgram, example: Batch, target: Target) 
         work, args, kwargs = Compilation(model, target, verify=False, inspect=False), example.args, example.kwargs
     library = work.run(args, kwargs)
     engine = Engine(library.module, list(library.weights.values()), library.signature, library.copied)
-    call: Callable[[], Any] = lambda: engine(example.args, example.kwargs)  # noqa: E731
+    return timed(lambda: engine(example.args, example.kwargs))
+
+
+def timed(call: Callable[[], Any]) -> float:
+    """Median milliseconds of a call."""
     taken: list[float] = []
     for _ in range(WARMUP):
         call()

@@ -35,7 +35,7 @@ def goals(
         pruned = sparsecomp.prune(model, example, speedup=speedup, pattern=pattern)
         seconds = time.perf_counter() - start
         compiled = sparsecomp.compile(pruned.model, "native", inputs.args, inputs.kwargs)
-        calls = [lambda each=each: each(*inputs.args, **inputs.kwargs) for each in (dense, compiled)]  # type: ignore[misc]
+        calls = [lambda each=each: each(*inputs.args, **inputs.kwargs) for each in (dense, compiled)]
         with taking_turns(lock):
             before, after = in_turn(calls)
         yield {

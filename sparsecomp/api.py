@@ -11,6 +11,7 @@ from sparsecomp.capture import check_model
 from sparsecomp.compilation import Compilation
 from sparsecomp.dump import Dump
 from sparsecomp.errors import PruneError, TuneError
+from sparsecomp.expected import with_expected
 from sparsecomp.latency import fast_pattern, prune_to_latency
 from sparsecomp.program import Program
 from sparsecomp.prune.budgets import Budget
@@ -103,7 +104,8 @@ def prune(
         latency_ms: milliseconds that one call of the compiled model is to take on ``args``, measured on this machine.
         speedup: the same, as a multiple of the speed of the compiled dense model.
         pattern: ``"unstructured"``, ``"block4x1"`` (4 outputs by 1 input), ``"2:4"``, ``"channels"``, ``"heads"``,
-            ``"neurons"``, ``"layers"``, or ``"auto"``: what is predicted to be fast on ``target``.
+            ``"neurons"``, ``"layers"``, or ``"auto"``: the blocks that are predicted to be fast on ``target``;
+            ``"channels/16"`` keeps multiples of 16 of large groups, ``"channels/auto"`` of the target's vectors.
         score: what the weights that go are chosen by: ``"magnitude"``, ``"random"``, ``"wanda"``, ``"sparsegpt"``,
             ``"taylor"``, ``"snip"``, ``"synflow"``, ``"grasp"``, ``"obd"``, ``"woodfisher"``, ``"apoz"``,
             ``"variance"``, ``"reconstruction"``, or a `Score`.
@@ -126,9 +128,7 @@ def prune(
     device = resolve(target)
     if sum(given is not None for given in (sparsity, latency_ms, speedup)) > 1:
         raise PruneError("prune: give one of sparsity, latency_ms and speedup")
-    if pattern == "auto":
-        pattern = fast_pattern(device, sparsity)
-    pattern = parse_pattern(pattern)
+    pattern = parse_pattern(fast_pattern(device, sparsity, pattern) if isinstance(pattern, str) else pattern)
     goal = latency_ms is not None or speedup is not None
     wanted = request(
         args,
@@ -143,7 +143,7 @@ def prune(
     )
     if goal:
         return prune_to_latency(model, wanted, device, latency_ms, speedup, dry_run)
-    return prune_model(model, wanted, dry_run)
+    return with_expected(prune_model(model, wanted, dry_run), wanted, device)
 
 
 def tune(

@@ -210,7 +210,7 @@ def prune(
         float | None, typer.Option(help="How many times as fast as the compiled dense model.", show_default=False)
     ] = None,
     pattern: Annotated[
-        str, typer.Option(help="unstructured, block4x1, 2:4, channels, heads, neurons, layers, auto.")
+        str, typer.Option(help="unstructured, block4x1, 2:4, channels, heads, neurons, layers, auto, channels/auto.")
     ] = "unstructured",
     score: Annotated[str, typer.Option(help="magnitude, wanda, sparsegpt, ...")] = "magnitude",
     budget: Annotated[str, typer.Option(help="uniform, global, er, erk, flops.")] = "uniform",

@@ -23,7 +23,7 @@ from sparsecomp.errors import PruneError, TargetError, TuneError
 from sparsecomp.kernels.cost import PANEL_ROWS, WeightStats, predict
 from sparsecomp.kernels.problem import ConvProblem, LinearProblem, Problem
 from sparsecomp.kernels.row_panel import space
-from sparsecomp.prune.budgets import PerLayer
+from sparsecomp.prune.budgets import PerLayer, Uniform
 from sparsecomp.prune.data import Batch
 from sparsecomp.prune.elements import check_fits
 from sparsecomp.prune.observe import Use, run_batch, watching
@@ -44,16 +44,22 @@ Dial = Callable[[float], Request]
 """From a setting, 0 the fastest and 1 dense, to what is asked of pruning."""
 
 
-def fast_pattern(target: Target, sparsity: float | None) -> Block:
-    """The finest pattern that is nearly as fast as the fastest on a middling linear layer.
+def fast_pattern(target: Target, sparsity: float | None, pattern: str = "auto") -> str:
+    """The pattern that ``"auto"`` stands for on a target; other names stand for themselves.
+
+    Alone it is the finest blocks that are nearly as fast as the fastest on a middling linear layer; after a kind of
+    slices (``"channels/auto"``), to keep as many as fill whole vectors.
 
     Args:
         target: the device.
         sparsity: that the model is to have; 0.8 if it is not known yet.
+        pattern: as a user writes it.
     """
+    if pattern != "auto":
+        return pattern.replace("/auto", f"/{target.lanes}")
     problem, density = LinearProblem(128, 768, 768), 1 - (0.8 if sparsity is None else sparsity)
     seconds = {rows: layer_seconds(problem, stats_of(Block(rows, 1), density), target) for rows in PANEL_ROWS}
-    return Block(next(rows for rows in PANEL_ROWS if seconds[rows] <= AUTO_SLACK * min(seconds.values())), 1)
+    return Block(next(rows for rows in PANEL_ROWS if seconds[rows] <= AUTO_SLACK * min(seconds.values())), 1).name
 
 
 def stats_of(pattern: Block, density: float) -> WeightStats:
@@ -87,6 +93,8 @@ def prune_to_latency(
         raise PruneError("prune: a latency needs args, the example inputs that it is measured with")
     if isinstance(wanted.pattern, NM):
         raise PruneError(f"prune: {wanted.pattern.name} has one sparsity only; a latency cannot be chosen")
+    if not isinstance(wanted.budget, Uniform):
+        raise PruneError("prune: a latency decides how sparse each layer becomes; leave budget away")
     goal, dense_ms = _goal(model, wanted.example, target, latency_ms, speedup)
     dial = _slices_dial(wanted) if isinstance(wanted.pattern, Structured) else _layers_dial(model, wanted, target)
     if goal >= dense_ms:
@@ -174,7 +182,7 @@ def timed(call: Callable[[], Any]) -> float:
 
 def _slices_dial(wanted: Request) -> Dial:
     """The share of slices that stays."""
-    return lambda setting: replace(wanted, sparsity=min(1 - max(setting, 0.02), 0.98))
+    return lambda setting: replace(wanted, sparsity=min(1 - max(setting, 0.02), 0.98), must_meet=False)
 
 
 @dataclass(frozen=True)

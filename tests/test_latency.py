@@ -19,7 +19,7 @@ from sparsecomp.latency import (
     stats_of,
 )
 from sparsecomp.prune.data import Batch
-from sparsecomp.prune.patterns import Block
+from sparsecomp.prune.patterns import Block, parse_pattern
 from sparsecomp.prune.run import prepare, request
 from sparsecomp.targets import available, obstacle, resolve
 from sparsecomp.tune.keys import key_of
@@ -118,7 +118,7 @@ def test_blocks_are_as_full_to_kernels_of_their_height():
 
 
 def test_auto_is_the_finest_pattern_that_is_nearly_the_fastest(model):
-    rows = fast_pattern(TARGET, 0.9).rows
+    rows = parse_pattern(fast_pattern(TARGET, 0.9)).rows
     problem = LinearProblem(128, 768, 768)
     seconds = {r: layer_seconds(problem, stats_of(Block(r, 1), 0.1), TARGET) for r in (1, 2, 4, 8)}
     assert seconds[rows] <= 1.15 * min(seconds.values())
@@ -152,3 +152,15 @@ def test_times_on_record_come_before_predictions(model, tmp_path, monkeypatch):
     ]
     assert known["4.weight"][7].seconds == 1.0  # of the same shape
     assert known["6.weight"][7].seconds < 1.0
+
+
+def test_a_latency_leaves_no_room_for_a_budget(model, simulated):
+    with pytest.raises(PruneError, match="leave budget away"):
+        sparsecomp.prune(model, (X,), speedup=2, budget="erk", target=TARGET)
+
+
+@pytest.mark.parametrize(("pattern", "kept"), [("channels/auto", 64), ("channels/16", 64), ("channels", 51)])
+def test_slices_fill_vectors_where_that_is_asked_for(pattern, kept):
+    model = nn.Sequential(nn.Linear(32, 128), nn.ReLU(), nn.Linear(128, 8)).eval()
+    found = sparsecomp.prune(model, (torch.randn(2, 32),), sparsity=0.6, pattern=pattern, target="x86-64-v4")
+    assert int(found.model[0].weight.any(dim=1).sum()) == kept

@@ -49,6 +49,7 @@ LEVELS = (
         "inspect.record",
     ),
     ("compilation", "latency"),
+    ("expected",),
     ("api", "inspect", "plot"),
     ("demo", "cli", "cli_files", "cli_inspect"),
 )

@@ -21,6 +21,7 @@ class Sizes:
     delta: int
     coo: int
     csr: int
+    csc: int
     csr32: int
     bound: float
 
@@ -43,6 +44,7 @@ def sizes(tensor: Tensor, bits: int = 32) -> Sizes:
         delta=delta_bits(flat, bits),
         coo=m * (bits + _log2(n)),
         csr=csr_bits(n, m, rows, bits),
+        csc=csr_bits(n, m, n // max(rows, 1), bits),
         csr32=m * (bits + 32) + (rows + 1) * 32,
         bound=n * entropy(m / max(n, 1)) + m * bits,
     )
@@ -73,6 +75,11 @@ def nm_bits(n: int, group: tuple[int, int], bits: int) -> int:
     return kept * (bits + _log2(group[1]))
 
 
+def strided_bits(n: int, kept: int, bits: int) -> int:
+    """Nonzeros at every so manieth position: values, the first position and the stride."""
+    return kept * bits + 2 * _log2(n)
+
+
 def block_bits(tensor: Tensor, block: tuple[int, int], bits: int = 32) -> int:
     """Bits in compressed sparse row format over blocks; zeros inside of a block that is stored count as values."""
     matrix = tensor.reshape(tensor.shape[0], -1) != 0
@@ -86,19 +93,24 @@ def entropy(density: float) -> float:
     return sum(-p * math.log2(p) for p in (density, 1 - density) if p > 0)
 
 
-def crossovers(bits: int, n: int, columns: int) -> dict[str, float]:
+def crossovers(bits: int, n: int, columns: int, gap_bits: int = 4, block: int = 4) -> dict[str, float]:
     """Densities below which a format is smaller than another (survey, section 2.2), positions uniformly random.
 
     Args:
         bits: of a value.
         n: positions.
         columns: of the matrix.
+        gap_bits: of a gap of the delta format, long enough that few explicit zeros are needed.
+        block: entries of a block in the block format, which stores 32 bits of place for each (``bsr32``).
     """
     return {
         "bitmap < dense": 1 - 1 / bits,
+        "delta < bitmap": 1 / gap_bits,
         "coo < bitmap": 1 / _log2(n),
         "csr < bitmap": 1 / _log2(columns),
+        "csr16 < dense": bits / (bits + 16),
         "csr32 < dense": bits / (bits + 32),
+        "bsr32 < dense": bits / (bits + 32 / block),
     }
 
 

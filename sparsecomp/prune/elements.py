@@ -18,11 +18,15 @@ from sparsecomp.prune.scores.base import ElementPattern
 
 @dataclass
 class Outcome:
-    """What was decided: masks in the parameters' shapes, statistics of scores, and what to tell the user."""
+    """What was decided: masks in the parameters' shapes, statistics of scores, and what to tell the user.
+
+    ``counts`` has for each group of slices how many are gone, and of how many.
+    """
 
     masks: dict[str, Tensor] = field(default_factory=dict)
     statistics: dict[str, Mapping[str, float]] = field(default_factory=dict)
     removed: dict[str, str] = field(default_factory=dict)
+    counts: list[tuple[int, int]] = field(default_factory=list)
 
 
 def prune_elements(task: Task, pattern: ElementPattern, score: Score, budget: Budget, repair: bool) -> Outcome:
@@ -54,8 +58,9 @@ def prune_elements(task: Task, pattern: ElementPattern, score: Score, budget: Bu
         outcome.statistics[name] = score_statistics(scores[name], mask)
     if repair:
         refit_masked(task, masks)
-    for name, mask in masks.items():
-        task.write(name, task.matrix(name) * mask)
+    with torch.no_grad():
+        for name, mask in outcome.masks.items():
+            task.parameter(name).mul_(mask)
     return outcome
 
 

@@ -165,6 +165,10 @@ class Statistic(Protocol):
     def add(self, rows: Tensor) -> None:
         """Take in ``[groups, positions, columns]``."""
 
+    @property
+    def sum(self) -> Tensor:
+        """Of each column; finite if all the rows were."""
+
 
 Kept = TypeVar("Kept", bound=Statistic)
 
@@ -175,7 +179,7 @@ def collect(
     """Run the model on all batches; a statistic for each weight that took part.
 
     Raises:
-        PruneError: the model cannot be run on a batch.
+        PruneError: the model cannot be run on a batch, or computes NaN or infinite numbers.
     """
     found: dict[str, Kept] = {}
 
@@ -187,6 +191,9 @@ def collect(
     with torch.no_grad(), watching(module, weights, see):
         for batch in batches:
             run_batch(module, batch)
+    broken = [name for name, statistic in found.items() if not bool(torch.isfinite(statistic.sum).all())]
+    if broken:
+        raise PruneError(f"prune: with this data NaN or infinite numbers flow into {', '.join(broken)}")
     return found
 
 
@@ -219,9 +226,14 @@ class Moments:
         self.zeros = self.zeros + (rows == 0).sum(dim=1).double()
 
     @property
+    def sum(self) -> Tensor:
+        """Of each column."""
+        return torch.as_tensor(self.total)
+
+    @property
     def mean(self) -> Tensor:
         """Of each column."""
-        return torch.as_tensor(self.total) / self.count
+        return self.sum / self.count
 
     @property
     def variance(self) -> Tensor:
@@ -256,7 +268,7 @@ class Gram:
         return self._matrix
 
     @property
-    def total(self) -> Tensor:
+    def sum(self) -> Tensor:
         """The sum of the rows, ``[groups, columns]``."""
         self._flush()
         assert self._total is not None

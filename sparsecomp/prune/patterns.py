@@ -133,13 +133,13 @@ def parse_pattern(pattern: str | Pattern) -> Pattern:
         return pattern
     if pattern == "unstructured":
         return Block()
-    if pattern in STRUCTURED:
-        return Structured(pattern)
+    if match := re.fullmatch(rf"({'|'.join(STRUCTURED)})(?:/([1-9]\d*))?", pattern):
+        return Structured(match[1], int(match[2] or 1))
     if match := re.fullmatch(r"block([1-9]\d*)x([1-9]\d*)", pattern):
         return Block(int(match[1]), int(match[2]))
     if (match := re.fullmatch(r"([1-9]\d*):([1-9]\d*)", pattern)) and int(match[1]) < int(match[2]):
         return NM(int(match[1]), int(match[2]))
-    known = "unstructured, blockRxC (such as block4x1), N:M (such as 2:4), auto"
+    known = "unstructured, blockRxC (such as block4x1), N:M (such as 2:4), channels/16, auto, channels/auto"
     raise PruneError(f"prune: no pattern {pattern!r}; there are: {known}, {', '.join(STRUCTURED)}")
 
 

@@ -107,7 +107,7 @@ def _centred(task: Task) -> Iterator[tuple[str, Tensor, Tensor | None]]:
         if bias_of(task.module, name) is None:
             yield name, found.matrix, None
             continue
-        mean = found.total / found.count
+        mean = found.sum / found.count
         yield name, found.matrix - found.count * mean.unsqueeze(2) * mean.unsqueeze(1), mean
 
 

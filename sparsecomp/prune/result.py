@@ -149,11 +149,15 @@ class Pruned:
         Works under ``DistributedDataParallel`` if called before wrapping. `bake` makes a plain module of it again.
 
         Raises:
-            PruneError: the model is an exported program, which is not trained.
+            PruneError: the model is an exported program, which is not trained; or this is a dry run, and so the model
+                the one that was given.
         """
         if isinstance(self.model, ExportedProgram):
             raise PruneError("prune: an ExportedProgram is not trained; prune the nn.Module that it came from")
         module: nn.Module = self.model
+        given = dict(module.named_parameters(remove_duplicate=False))
+        if any(bool(given[name][~mask].any()) for name, mask in self.masks.items() if name in given):
+            raise PruneError("prune: a dry run has no model of its own to train; prune without dry_run")
         return parametrize_masks(module, self.masks)
 
     def bake(self) -> nn.Module:

@@ -31,7 +31,10 @@ SLACK = 0.02
 
 @dataclass(frozen=True)
 class Request:
-    """What is asked for, checked as far as that goes without the model."""
+    """What is asked for, checked as far as that goes without the model.
+
+    ``must_meet``: whether a result that is less sparse than asked for is an error.
+    """
 
     pattern: Pattern
     score: Score
@@ -42,6 +45,7 @@ class Request:
     loss: Loss | None = None
     exclude: tuple[str, ...] | None = None
     repair: bool = False
+    must_meet: bool = True
 
 
 def request(
@@ -63,15 +67,18 @@ def request(
     """
     how, by, over = parse_pattern(pattern), parse_score(score), parse_budget(budget)
     batches = tuple(batches_of(data)) if data is not None else ()
-    for missing, needed, what in (
-        (data is None, by.needs_data or repair, "data, an iterable of the model's positional inputs such as [args]"),
-        (loss is None, by.needs_loss, "loss, a function of (outputs, target)"),
-        (args is None and not batches, isinstance(how, Structured) or isinstance(over, Flops), "args, example inputs"),
-    ):
-        if missing and needed:
-            raise PruneError(f"prune: {'repair' if repair else f'score {by.name!r}'} needs {what}")
-    names = (exclude,) if isinstance(exclude, str) else None if exclude is None else tuple(exclude)
     example = batch_of(args) if args is not None else next(iter(batches), None)
+    calibration = "data, an iterable of the model's positional inputs such as [args]"
+    for given, needed, who, what in (
+        (data, by.needs_data, f"score {by.name!r}", calibration),
+        (data, repair, "repair", calibration),
+        (loss, by.needs_loss, f"score {by.name!r}", "loss, a function of (outputs, target)"),
+        (example, isinstance(how, Structured), f"pattern {how.name!r}", "args, example inputs"),
+        (example, isinstance(over, Flops), f"budget {over.name!r}", "args, example inputs"),
+    ):
+        if needed and given is None:
+            raise PruneError(f"prune: {who} needs {what}")
+    names = (exclude,) if isinstance(exclude, str) else None if exclude is None else tuple(exclude)
     return Request(how, by, over, _sparsity(sparsity, how, over), batches, example, loss, names, repair)
 
 
@@ -103,7 +110,7 @@ def prune_model(model: nn.Module | ExportedProgram, wanted: Request, dry_run: bo
     notes = _finish(task, wanted)
     result = _result(model, task.module)
     report = _report(model, task, wanted, outcome, left_out, notes)
-    _check_met(report, wanted)
+    _check_met(report, wanted, outcome)
     report = replace(report, seconds=time.perf_counter() - start)
     return Pruned(model if dry_run else result, outcome.masks, report)
 
@@ -264,11 +271,25 @@ def _report(
     )
 
 
-def _check_met(report: PruneReport, wanted: Request) -> None:
-    if isinstance(wanted.budget, PerLayer | Flops) or isinstance(wanted.pattern, Structured):
+def _check_met(report: PruneReport, wanted: Request, outcome: Outcome) -> None:
+    if isinstance(wanted.budget, PerLayer | Flops) or not wanted.must_meet:
+        return
+    if isinstance(wanted.pattern, Structured):
+        _check_slices(outcome, wanted.pattern, wanted.sparsity)
         return
     if report.sparsity < wanted.sparsity - SLACK:
         raise PruneError(
             f"prune: the budget cannot be met: {100 * report.sparsity:.1f} % zeros, not {100 * wanted.sparsity:.1f} %; "
             "a layer keeps one block at least, so ask for less, or for smaller blocks"
+        )
+
+
+def _check_slices(outcome: Outcome, pattern: Structured, sparsity: float) -> None:
+    """Each group may miss the budget by what rounding costs: half a slice, or the multiple that is kept."""
+    gone, count = (sum(each[place] for each in outcome.counts) for place in (0, 1))
+    rounding = len(outcome.counts) * (pattern.multiple if pattern.multiple > 1 else 0.5)
+    if gone < (sparsity - SLACK) * count - rounding:
+        raise PruneError(
+            f"prune: the budget cannot be met: {gone} of {count} {pattern.name} can go, not {100 * sparsity:.1f} %; "
+            "one of each group stays, so ask for less"
         )

@@ -72,6 +72,7 @@ def sensitivity(
     *,
     pattern: str = "unstructured",
     score: str | Score = "magnitude",
+    exclude: Sequence[str] = (),
 ) -> Sensitivity:
     """The metric of the model with one layer pruned to each level, for all layers in turn.
 
@@ -82,6 +83,7 @@ def sensitivity(
         levels: sparsities.
         pattern: as `sparsecomp.prune` takes it, without slices.
         score: as `sparsecomp.prune` takes it.
+        exclude: names of layers to leave away, ``*`` allowed.
 
     Raises:
         PruneError: there is no data, or a level is outside of [0, 1).
@@ -97,7 +99,8 @@ def sensitivity(
 
         dense, values = measured(model), {}
         candidates = [
-            prune_model(model, request(sparsity=level, pattern=pattern, score=score, data=batches)) for level in levels
+            prune_model(model, request(sparsity=level, pattern=pattern, score=score, data=batches, exclude=exclude))
+            for level in levels
         ]
         work = candidates[0].model
         original = {name: p.detach().clone() for name, p in model.named_parameters()}

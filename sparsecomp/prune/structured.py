@@ -31,7 +31,8 @@ def prune_groups(
     for group in groups:
         kept = keep_top(worth[group.name], kept_units(len(group.units), densities[group.name], pattern.multiple))
         gone += [part for unit, stays in zip(group.units, kept.tolist(), strict=True) if not stays for part in unit]
-        outcome.removed[group.name] = f"{int((~kept).sum())} of {len(kept)} {pattern.name}"
+        outcome.counts.append((int((~kept).sum()), len(kept)))
+        outcome.removed[group.name] = "{} of {} {}".format(*outcome.counts[-1], pattern.name)
         outcome.statistics[f"{group.name}.weight"] = score_statistics(worth[group.name], kept)
     outcome.masks = masks_of(task, gone)
     if repair:

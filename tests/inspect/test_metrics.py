@@ -16,6 +16,7 @@ from sparsecomp.inspect.metrics import (
     nonzeros,
     parameter_efficiency,
     sizes,
+    strided_bits,
     work,
 )
 
@@ -54,6 +55,7 @@ def test_sizes_by_hand():
     found = sizes(matrix, 8)
     assert (found.dense, found.bitmap, found.coo) == (64, 8 + 24, 3 * (8 + 3))
     assert found.csr == 3 * (8 + 2) + 2 * 2
+    assert found.csc == 3 * (8 + 1) + 4 * 2
     assert found.csr32 == 3 * 40 + 3 * 32
     assert found.bound == pytest.approx(24 + 8 * entropy(3 / 8))
 
@@ -82,6 +84,7 @@ def test_crossovers_are_where_the_sizes_cross():
     assert 1 - found["coo < bitmap"] == pytest.approx(0.963, abs=0.001)
     assert 1 - found["csr < bitmap"] == pytest.approx(0.929, abs=0.001)
     assert found["csr32 < dense"] == 0.2
+    assert (found["csr16 < dense"], found["bsr32 < dense"], found["delta < bitmap"]) == (1 / 3, 0.5, 0.25)
 
 
 def test_nonzeros_counts_shared_weights_once():
@@ -118,3 +121,7 @@ def test_flow_finds_collapse_and_units_without_connections():
 def test_entropy():
     assert (entropy(0.0), entropy(0.5), entropy(1.0)) == (0, 1, 0)
     assert entropy(0.1) == pytest.approx(-0.1 * math.log2(0.1) - 0.9 * math.log2(0.9))
+
+
+def test_a_stride_is_said_once():
+    assert strided_bits(1024, 256, 8) == 256 * 8 + 10 + 10

@@ -204,3 +204,9 @@ def test_repair_brings_the_outputs_back() -> None:
 def test_no_heads() -> None:
     with pytest.raises(PruneError, match="no heads of this model"):
         prune_model(nn.Sequential(nn.Linear(4, 4)).eval(), request((torch.randn(1, 4),), sparsity=0.5, pattern="heads"))
+
+
+def test_more_than_can_go() -> None:
+    """One of the four heads of each block stays, so 90 % of them cannot go."""
+    with pytest.raises(PruneError, match=r"cannot be met: 6 of 8 heads can go, not 90\.0 %"):
+        prune_model(Encoder(4).eval(), request(TOKENS, sparsity=0.9, pattern="heads"))

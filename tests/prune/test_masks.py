@@ -80,3 +80,11 @@ def test_masks_that_do_not_fit(pruned, tmp_path):
     (tmp_path / "other").write_bytes(b"something else")
     with pytest.raises(PruneError, match="safetensors"):
         load_masks(tmp_path / "other")
+
+
+def test_a_dry_run_has_nothing_to_train():
+    model = nn.Sequential(nn.Linear(4, 4), nn.Linear(4, 4)).eval()
+    before = list(model.state_dict())
+    with pytest.raises(PruneError, match="dry run"):
+        prune_model(model, request(sparsity=0.5), dry_run=True).parametrize()
+    assert list(model.state_dict()) == before

@@ -219,3 +219,37 @@ def test_a_model_without_weights_to_prune(nothing):
 def test_something_that_is_no_model():
     with pytest.raises(PruneError, match="expected a torch"):
         prune_model(lambda x: x, request(sparsity=0.5))
+
+
+def test_weights_that_stay_are_not_rounded(model):
+    model = model.double()
+    found = prune_model(model, request(sparsity=0.5))
+    mask = found.masks["7.weight"]
+    assert torch.equal(found.model[7].weight[mask], model[7].weight[mask])
+
+
+@pytest.mark.parametrize("score", ["wanda", "sparsegpt", "variance", "reconstruction"])
+def test_data_that_makes_no_numbers(model, score):
+    broken = torch.full_like(DATA[0][0], float("nan"))
+    with pytest.raises(PruneError, match="NaN or infinite numbers flow into"):
+        prune_model(model, request(sparsity=0.5, score=score, data=[(broken,)]))
+
+
+def test_a_block_may_be_wider_than_the_sweep():
+    model = nn.Sequential(nn.Linear(512, 8), nn.Linear(8, 4)).eval()
+    wanted = request(sparsity=0.5, pattern="block1x256", score="sparsegpt", data=[torch.randn(600, 512)], exclude=["1"])
+    assert prune_model(model, wanted).report.sparsity == 0.5
+
+
+@pytest.mark.parametrize(
+    ("wanted", "message"),
+    [
+        ({"sparsity": 0.5, "pattern": "channels", "repair": True, "data": None}, "repair needs data"),
+        ({"sparsity": 0.5, "pattern": "channels"}, "pattern 'channels' needs args"),
+        ({"sparsity": 0.5, "budget": "flops"}, "budget 'flops' needs args"),
+        ({"sparsity": 0.5, "score": "wanda", "repair": True}, "score 'wanda' needs data"),
+    ],
+)
+def test_who_needs_what(wanted, message):
+    with pytest.raises(PruneError, match=message):
+        request(**wanted)

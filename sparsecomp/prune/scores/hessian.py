@@ -29,7 +29,10 @@ def damped(gram: Tensor, damping: float) -> Tensor:
 
 
 def inverse(gram: Tensor, damping: float) -> Tensor:
-    """The inverse of the damped matrix, float64; damping grows tenfold until there is one."""
+    """The inverse of the damped matrix, float64; damping grows tenfold until there is one.
+
+    ``gram`` must be finite, as `collect` makes sure: nothing makes a matrix with NaN definite.
+    """
     while True:
         factor, fault = torch.linalg.cholesky_ex(damped(gram, damping))
         if not int(fault):

@@ -70,7 +70,8 @@ def sweep(
         columns: how many columns a mask is chosen for at a time.
     """
     step = pattern.step or columns
-    width = -(-columns // step) * step if pattern.step else columns - columns % getattr(pattern, "columns", 1)
+    least = getattr(pattern, "columns", 1)
+    width = -(-columns // step) * step if pattern.step else max(least, columns - columns % least)
 
     def choose(block: Tensor, pivots: Tensor, _start: int) -> Tensor:
         return pattern.mask(block.square() / pivots.square(), density)

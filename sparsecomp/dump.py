@@ -45,5 +45,5 @@ class Dump:
 
     def _write(self, name: str, text: str) -> None:
         if self._directory is not None:
-            (self._directory / f"{self._count:02d}-{name}.txt").write_text(text)
+            (self._directory / f"{self._count:02d}-{name}.txt").write_text(text, encoding="utf-8")
             self._count += 1

@@ -16,6 +16,7 @@ from typing import Any
 
 from sparsecomp.errors import SparsecompError
 from sparsecomp.inspect.page_data import page_data, unpacked_later
+from sparsecomp.inspect.text import plain
 
 PARTS = Path(__file__).parent / "page"
 LIBRARIES = ("cytoscape", "dagre")
@@ -48,7 +49,7 @@ def render(report: Mapping[str, Any]) -> str:
     rest = "base-uri 'none'; form-action 'none'"
     fields = {
         "policy": f"default-src 'none'; script-src {hashes}; style-src {_hash(style)}; {rest}",
-        "title": html.escape(f"{report['model'][:200]}: sparsecomp"),
+        "title": html.escape(f"{plain(report['model'])}: sparsecomp"),
         "style": style,
         "data": as_json(page_data(report)),
         "more": _packed(unpacked_later(report)),

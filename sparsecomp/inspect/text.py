@@ -3,12 +3,11 @@
 import re
 
 LONGEST = 200  # characters of a name that a person is shown
-_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2066-\u2069]")
 
 
 def plain(text: object, most: int = LONGEST) -> str:
-    """One line that a terminal shows as it is: control characters spelled out, the middle of a long one left out."""
-    shown = _CONTROL.sub(lambda match: match[0].encode("unicode_escape").decode(), str(text))
+    """One line that a terminal shows as it is: what does not print spelled out, the middle of a long one left out."""
+    shown = "".join(each if each.isprintable() else each.encode("unicode_escape").decode() for each in str(text))
     return shown if len(shown) <= most else f"{shown[: most // 2]}…{shown[-(most // 2) :]}"
 
 
@@ -19,9 +18,11 @@ def markdown(text: object) -> str:
 
 
 def cell(value: object) -> object:
-    """For CSV: text that a spreadsheet would take for a formula begins with an apostrophe; numbers stay numbers."""
+    """For CSV: text that a spreadsheet would take for a formula begins with an apostrophe, what UTF-8 cannot hold is
+    spelled out; numbers stay numbers."""
     if not isinstance(value, str):
         return "" if value is None else value
+    value = value.encode("utf-8", "backslashreplace").decode()
     return f"'{value}" if value.lstrip()[:1] in ("=", "+", "-", "@") or value[:1] in ("\t", "\r", "\n") else value
 
 

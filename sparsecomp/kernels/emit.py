@@ -76,11 +76,20 @@ def load(buffer: Buffer, mask: Expr | None, lanes: int, *index: Expr) -> Expr:
 
 
 def put(buffer: Buffer, value: Expr, mask: Expr | None, lanes: int, *index: Expr) -> None:
-    """Write a vector, or those of its lanes whose mask is on."""
+    """Write a vector, or those of its lanes whose mask, made by ``below``, is on.
+
+    Masked stores of 256 bits take 20 cycles on AMD processors, so that whole vectors go another way.
+    """
+    at = (*index[:-1], ramp(index[-1], lanes))
     if mask is None:
-        T.buffer_store(buffer, value, [*index[:-1], ramp(index[-1], lanes)])
-    else:
-        T.evaluate(T.masked_store(buffer, value, *index[:-1], ramp(index[-1], lanes), mask))
+        store(buffer, value, *at)
+        return
+    value = let("value", value)
+    with T.If(mask.a.base + (lanes - 1) < mask.b.value):
+        with T.Then():
+            store(buffer, value, *at)
+        with T.Else():
+            T.evaluate(T.masked_store(buffer, value, *at, mask))
 
 
 def each(values: Sequence[int], body: Callable[[Expr, Expr], None]) -> None:

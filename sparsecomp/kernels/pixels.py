@@ -159,7 +159,8 @@ class Pixels:
             right = let("right", tirx.min((top + i) * g.pitch + self.problem.out_width, first + self.tile))
             gap = let("gap", (top + i) * (g.pitch - self.problem.out_width))
             with T.serial(0, (right - left + lanes - 1) // lanes) as chunk:
-                column = let("column", left + chunk * lanes)
+                # The last vector begins early rather than have lanes off, where the part is long enough.
+                column = let("column", tirx.min(left + chunk * lanes, tirx.max(right - lanes, left)))
                 sums = line[ramp(r * self.tile + column - first, lanes)]
                 self._finish(sums, channel, column - gap, below(column, right, lanes))
 

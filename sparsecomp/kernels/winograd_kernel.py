@@ -211,10 +211,12 @@ class _Builder:
         left = None if p.out_channels % self.panel == 0 else p.out_channels - channel
         complete = tirx.min(outputs, p.out_height - down * outputs)
         with T.serial(0, complete) as i, T.serial(0, -(-p.out_width // lanes)) as block:
-            first = (i * self.out_line + block * lanes) * lanes
+            # The last vector begins early rather than have lanes off.
+            column = let("column", tirx.min(block * lanes, max(0, p.out_width - lanes)))
+            first = (i * self.out_line + column) * lanes
             sums = [let("sums", load(self.pixels, None, lanes, first + j * lanes)) for j in range(lanes)]
-            mask = None if p.out_width % lanes == 0 else below(block * lanes, p.out_width, lanes)
-            pixel = let("pixel", (down * outputs + i) * p.out_width + block * lanes)
+            mask = None if p.out_width >= lanes else below(column, p.out_width, lanes)
+            pixel = let("pixel", (down * outputs + i) * p.out_width + column)
             self.output.store(sums, (image, channel, pixel), mask, left)
 
 

@@ -82,7 +82,7 @@ class PruneReport:
 
     def to_json(self, path: str | Path) -> None:
         """Write the report to a file."""
-        Path(path).write_text(json.dumps(self.to_dict(), indent=2) + "\n")
+        Path(path).write_text(json.dumps(self.to_dict(), indent=2) + "\n", encoding="utf-8")
 
     def to_markdown(self) -> str:
         """A table of the layers."""

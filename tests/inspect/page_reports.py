@@ -6,6 +6,7 @@ HOSTILE = (
     "<!--<script>",
     "\"'`${alert(1)}\\\u2028\u2029\x00\x1b[31m",
     "ünïcödé 模型 🧠 \u202egnihsiup",
+    "half a pair \ud83d, no width \u061c\ufeff",
     "{{scripts}} {{data}} \\g<1>",
     "x" * 10_000,
 )

@@ -14,12 +14,13 @@ from tvm import tirx
 from tvm.script.ir_builder import IRBuilder
 
 from sparsecomp.formats.panels import PackedPanels, Panels
-from sparsecomp.kernels.emit import Buffer, Expr, argument, let, load, local, put, ramp, scratch, splat, store
+from sparsecomp.kernels.emit import Buffer, Expr, argument, guard, let, load, local, put, ramp, scratch, splat, store
 from sparsecomp.kernels.pixels import Pixels, RowOf
 from sparsecomp.kernels.problem import ConvProblem, Problem
 from sparsecomp.kernels.schedule import ColumnSchedule
 from sparsecomp.kernels.tokens import Tokens
 
+AHEAD = 2  # slices between that whose output is prefetched and that which is multiplied
 Array = npt.NDArray[np.generic]
 
 
@@ -168,15 +169,19 @@ class _Builder:
         choose(widths[0], widths[1:])
 
     def _slices(self, block: Expr, channels: Expr, positions: tuple[Expr, Expr], columns: tuple[Expr, int]) -> None:
+        side = self.side
+        last = None if self.blocks == 1 else block == self.blocks - 1
         with T.serial(*positions) as position:
+            if isinstance(side, Pixels):
+                rows = self._rows_of_slice(block, tirx.min(position + AHEAD, positions[1] - 1))
+                guard(last, lambda rows=rows: side.expect_slice(rows, columns[0]))
             self._slice(block, channels, position, columns)
 
     def _slice(self, block: Expr, channels: Expr, position: Expr, columns: tuple[Expr, int]) -> None:
         """The panels of one slice times one column tile of so many vectors, added over one depth block."""
         s, (column, width) = self.schedule, columns
         index = let("index", (self.group * self.blocks + block) * self.slices + position)
-        panels = [self.order[index * s.slice + c] if s.sparse else position for c in range(s.slice)]
-        rows = self._rows([let("panel_row", panel * s.rows) for panel in panels])
+        rows = self._rows_of_slice(block, position)
         acc = local("acc", s.slice * s.rows * width * s.lanes)
         self._start(acc, block, rows, columns)
         count = channels * self.side.taps
@@ -191,6 +196,12 @@ class _Builder:
                 offset = self.base + self._offset(entry) + column * self.tile
                 self._multiply(acc, c * s.rows * width, entry if s.sparse else begin + j, (offset, width))
         self._end(acc, block, rows, columns)
+
+    def _rows_of_slice(self, block: Expr, position: Expr) -> RowOf:
+        s = self.schedule
+        index = let("index", (self.group * self.blocks + block) * self.slices + position)
+        panels = [self.order[index * s.slice + c] if s.sparse else position for c in range(s.slice)]
+        return self._rows([let("panel_row", panel * s.rows) for panel in panels])
 
     def _rows(self, starts: list[Expr]) -> RowOf:
         """Which row of Y is row r of panel c of the slice."""

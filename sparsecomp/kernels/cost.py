@@ -128,7 +128,8 @@ def _single_rows(
     """Cycles of the products where a panel is one row; the constants are fitted to measurements."""
     beyond = min(1.0, max(0.0, s.depth * shape.tile_bytes / target.l1_bytes - 0.8) / 0.6)
     each = scalar(target)
-    loads = s.vectors * (1 + shape.split) * (1 + 0.9 * beyond * each)
+    apart = 1.3 if s.direct else 1.0  # channels of x itself lie on pages and in cache sets of their own
+    loads = s.vectors * (1 + shape.split) * (1 + 0.9 * beyond * each) * apart
     step = max(0.55 * loads + 0.7 * each, LATENCY * 0.7 / s.slice * each)
     return entries * step + lists * ((11 / s.slice + 3.5) * each + (2.4 * s.vectors if partial else 0))
 

@@ -65,11 +65,12 @@ def channel_cycles(problem: ConvProblem, s: ChannelSchedule, target: Target) -> 
     tile = step_cycles(s.pixels, s.vectors, target)
     step = full * (tile + stream) + (step_cycles(rest, s.vectors, target) + stream if rest else 0)
     # Each channel's pixels come from a plane of its own; hardware prefetchers follow strides of up to 2 KiB, and beyond
-    # that the L2 cache is waited for, unless the tile keeps the core busy for as long.
-    far = (p.height + p.padding[0]) * p.width * 4 > 2048
+    # that the L2 cache is waited for, unless the tile keeps the core busy for as long or few lines stay in the L1 cache.
+    far = (p.height + p.padding[0]) * p.width * 4 > 2048 and channels * p.kernel[0] > 32
     wait = max(2.0, 24 - tile / each) if far else 2.0
     step += (full + bool(rest)) * wait / p.kernel[1] * each**2
-    sums = p.out_width * s.vectors * (3 * blocks - 2) + blocks * (full + bool(rest)) * p.taps * 12 * each
+    leave = min(12, s.depth)  # the end of a short loop is foreseen
+    sums = p.out_width * s.vectors * (3 * blocks - 2) + blocks * (full + bool(rest)) * p.taps * leave * each
     row = step * channels * p.taps + sums + p.out_width * s.vectors * 12
     units = (p.batch or 1) * p.groups * panels * -(-p.out_height // s.chunk)
     longest = -(-units // s.workers) * s.chunk * row
@@ -98,4 +99,5 @@ def winograd_cycles(problem: ConvProblem, s: WinogradSchedule, target: Target) -
     weights = size**2 * p.in_channels * panels * panel * 4
     again = stream_cycles(weights, target) * (chunks - 1) if weights > target.l2_bytes / 2 else 0.0
     parts = min(s.workers, target.cores)
-    return (chunks * (products + transforms) + 0.3 * (again + stream_cycles(weights, target, 3))) / parts
+    # The weights are more than the caches keep from one call to the next, and are fetched while products are made.
+    return max(chunks * (products + transforms) + 0.3 * again, stream_cycles(weights, target, 3)) / parts

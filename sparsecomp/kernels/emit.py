@@ -92,6 +92,11 @@ def put(buffer: Buffer, value: Expr, mask: Expr | None, lanes: int, *index: Expr
             T.evaluate(T.masked_store(buffer, value, *at, mask))
 
 
+def prefetch(buffer: Buffer, *index: Expr, write: bool = False) -> None:
+    """Ask for the cache line of an element, which need not exist."""
+    T.evaluate(tirx.call_intrin("void", "tirx.prefetch", T.address_of(buffer[index]), int(write), 3, 1))
+
+
 def each(values: Sequence[int], body: Callable[[Expr, Expr], None]) -> None:
     """Run ``body(index, value)``: a loop where there are many values, evenly spaced, else one after the other."""
     step = values[1] - values[0] if len(values) > 1 else 1

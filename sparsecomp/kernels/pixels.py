@@ -13,6 +13,7 @@ from sparsecomp.kernels.emit import (
     guard,
     let,
     load,
+    prefetch,
     put,
     ramp,
     scratch,
@@ -25,6 +26,7 @@ from sparsecomp.kernels.image_packing import Tile, pack
 from sparsecomp.kernels.problem import ConvProblem
 from sparsecomp.kernels.schedule import ColumnSchedule
 
+LINE = 16  # values of a cache line
 RowOf = Callable[[int, Expr], Expr]
 Store = Callable[[Buffer, Expr, Expr, Expr], None]
 
@@ -112,6 +114,18 @@ class Pixels:
         channel = let("channel", self.group * self.group_channels + first_channel)
         tile = Tile(self.x, self.image, channel, channels, self.first)
         pack(packed, tile, self.problem, self.geometry, self.schedule.lanes)
+
+    def expect_slice(self, rows: RowOf, tile: Expr) -> None:
+        """Prefetch what `store_slice` is going to need: rows of an image are too far apart for the hardware to."""
+        g = self.geometry
+        first = self.first + tile * self.tile
+        pixel = let("pixel", first - first // g.pitch * (g.pitch - self.problem.out_width))
+        for i in range(self.schedule.slice * self.schedule.rows):
+            channel = let("channel", self.group * self.group_rows + rows(*divmod(i, self.schedule.rows)))
+            for at in range(0, self.tile, LINE):
+                prefetch(self.y, self.image, channel, pixel + at, write=True)
+                if self.residual is not None:
+                    prefetch(self.residual, self.image, channel, pixel + at)
 
     def store_slice(self, sums: Buffer, rows: RowOf, tile: Expr) -> None:
         """Apply the epilogue to the sums of a slice, which are complete, and store them."""

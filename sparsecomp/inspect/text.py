@@ -18,8 +18,7 @@ def markdown(text: object) -> str:
 
 
 def cell(value: object) -> object:
-    """For CSV: text that a spreadsheet would take for a formula begins with an apostrophe, what UTF-8 cannot hold is
-    spelled out; numbers stay numbers."""
+    """For CSV: what a spreadsheet takes for a formula begins with an apostrophe, and UTF-8 can hold it; or a number."""
     if not isinstance(value, str):
         return "" if value is None else value
     value = value.encode("utf-8", "backslashreplace").decode()

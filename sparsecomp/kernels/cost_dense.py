@@ -65,7 +65,7 @@ def channel_cycles(problem: ConvProblem, s: ChannelSchedule, target: Target) -> 
     tile = step_cycles(s.pixels, s.vectors, target)
     step = full * (tile + stream) + (step_cycles(rest, s.vectors, target) + stream if rest else 0)
     # Each channel's pixels come from a plane of its own; hardware prefetchers follow strides of up to 2 KiB, and beyond
-    # that the L2 cache is waited for, unless the tile keeps the core busy for as long or few lines stay in the L1 cache.
+    # that the L2 cache is waited for, unless the tile keeps the core busy for as long or the few lines stay in L1.
     far = (p.height + p.padding[0]) * p.width * 4 > 2048 and channels * p.kernel[0] > 32
     wait = max(2.0, 24 - tile / each) if far else 2.0
     step += (full + bool(rest)) * wait / p.kernel[1] * each**2

@@ -5,6 +5,7 @@ tiles are packed and stored.
 """
 
 from collections.abc import Callable, Sequence
+from functools import partial
 
 import numpy as np
 import numpy.typing as npt
@@ -174,7 +175,7 @@ class _Builder:
         with T.serial(*positions) as position:
             if isinstance(side, Pixels):
                 rows = self._rows_of_slice(block, tirx.min(position + AHEAD, positions[1] - 1))
-                guard(last, lambda rows=rows: side.expect_slice(rows, columns[0]))
+                guard(last, partial(side.expect_slice, rows, columns[0]))
             self._slice(block, channels, position, columns)
 
     def _slice(self, block: Expr, channels: Expr, position: Expr, columns: tuple[Expr, int]) -> None:

@@ -36,7 +36,8 @@ def feature_cycles(problem: LinearProblem, s: FeatureSchedule, target: Target) -
     )
     compute = (step * problem.in_features * panels + stores + inputs) / s.workers
     weights = problem.in_features * panels * panel * 4
-    return max(compute, stream_cycles(weights, target) / min(s.workers, target.cores))
+    fetch = stream_cycles(weights, target) / min(s.workers, target.cores)
+    return max(compute, fetch) + 0.25 * min(compute, fetch)  # neither hides all of the other
 
 
 def step_cycles(rows: int, vectors: int, target: Target, split: float = 0.0) -> float:

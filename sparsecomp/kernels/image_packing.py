@@ -50,7 +50,26 @@ class _Shifted(_Packing):
     """Output and input have the same pitch: a plane is the image from some pixel on, but for the borders."""
 
     def pack(self) -> None:
-        """The borders are a mask, which is the same for all channels."""
+        """One plane that lies within the image is a copy; else the borders are a mask, the same for all channels."""
+        g, tile = self.geometry, self.tile
+        if len(g.row_shifts) * len(g.column_shifts) > 1:
+            self._planes()
+            return
+        source = let("source", tile.column + (g.row_shifts[0] * self.problem.width + g.column_shifts[0]))
+        with T.If(tirx.And(source >= 0, source + g.plane <= self.problem.height * self.problem.width)):
+            with T.Then():
+                self._copy(source)
+            with T.Else():
+                self._planes()
+
+    def _copy(self, source: Expr) -> None:
+        """Channel by channel, as each is on memory pages of its own."""
+        g, tile, lanes = self.geometry, self.tile, self.lanes
+        with T.serial(0, tile.channels) as c, T.serial(0, g.plane // lanes) as v:
+            value = load(tile.x, None, lanes, tile.image, tile.channel + c, 0, source + v * lanes)
+            store(self.packed, value, ramp(c * g.channel + v * lanes, lanes))
+
+    def _planes(self) -> None:
         g, planes = self.geometry, len(self.geometry.column_shifts)
         each(
             g.row_shifts,

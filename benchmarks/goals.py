@@ -7,7 +7,7 @@ import argparse
 import json
 import statistics
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,15 +16,10 @@ from rich.console import Console
 
 import sparsecomp
 from benchmarks import machine, zoo
-from benchmarks.workers import taking_turns
-from sparsecomp import latency
-
-ROUNDS, CALLS = 30, 5
+from sparsecomp.stopwatch import in_turns
 
 
-def goals(
-    name: str, speedups: Sequence[float], pattern: str, length: int | None, lock: Path | None
-) -> Iterator[dict[str, Any]]:
+def goals(name: str, speedups: Sequence[float], pattern: str, length: int | None) -> Iterator[dict[str, Any]]:
     """One row for each speed-up, of magnitude pruning: milliseconds, and how far from the goal they are."""
     entry = zoo.load(name)
     model, inputs = entry.build(), entry.inputs(1, length)
@@ -36,8 +31,9 @@ def goals(
         seconds = time.perf_counter() - start
         compiled = sparsecomp.compile(pruned.model, "native", inputs.args, inputs.kwargs)
         calls = [lambda each=each: each(*inputs.args, **inputs.kwargs) for each in (dense, compiled)]
-        with taking_turns(lock):
-            before, after = in_turn(calls)
+        rounds = [in_turns(*calls) for _ in range(5)]
+        before = statistics.median(ms for first, _ in rounds for ms in first)
+        after = before * statistics.median(b / a for pair in rounds for a, b in zip(*pair, strict=True))
         yield {
             "model": name,
             "pattern": pattern,
@@ -51,18 +47,6 @@ def goals(
         }
 
 
-def in_turn(calls: Sequence[Callable[[], Any]]) -> list[float]:
-    """Median milliseconds of each call, all taking turns."""
-    times: list[list[float]] = [[] for _ in calls]
-    for _ in range(ROUNDS):
-        for call, taken in zip(calls, times, strict=True):
-            for _ in range(CALLS):
-                start = time.perf_counter()
-                call()
-                taken.append(1e3 * (time.perf_counter() - start))
-    return [statistics.median(taken) for taken in times]
-
-
 def arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
     """The command line."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.goals", description=__doc__)
@@ -70,7 +54,6 @@ def arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--speedups", nargs="+", type=float, default=[2.0, 3.0])
     parser.add_argument("--pattern", default="block4x1", help="where zeros may stand (default: %(default)s)")
     parser.add_argument("--length", type=int, help="tokens of a sequence; the model's own if left out")
-    parser.add_argument("--lock", type=Path, help="file to hold (flock) while timing, where others measure too")
     parser.add_argument("-o", "--output", type=Path, required=True, help="folder of goals.json")
     return parser.parse_args(argv)
 
@@ -78,16 +61,9 @@ def arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
 def main(argv: Sequence[str] | None = None) -> int:
     """Measure, print, write."""
     options, console, rows = arguments(argv), Console(), []
-    timed = latency.timed
-
-    def alone(call: Callable[[], Any]) -> float:
-        with taking_turns(options.lock):
-            return timed(call)
-
-    latency.timed = alone
     torch.set_grad_enabled(False)
     for name in options.models:
-        for row in goals(name, options.speedups, options.pattern, options.length, options.lock):
+        for row in goals(name, options.speedups, options.pattern, options.length):
             rows.append(row)
             console.print(row)
     options.output.mkdir(parents=True, exist_ok=True)

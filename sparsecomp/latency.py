@@ -1,24 +1,19 @@
 """Pruning to a latency: how sparse each layer must be for the compiled model to take so many milliseconds.
 
 Layers get their sparsity from the times that their kernels take at each level, as tuning measured them, else as they
-are predicted, so that those which zeros do not make faster stay dense. The whole is then compiled and measured, and
-corrected until it fits.
+are predicted, so that those which zeros do not make faster stay dense. The whole is then compiled, measured in turns
+with the dense model, and corrected until it fits.
 """
 
 import contextlib
-import statistics
-import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
-from typing import Any
 
 import torch
 from torch import nn
 from torch.export import ExportedProgram
 
-from sparsecomp.compilation import Compilation
-from sparsecomp.engine import Engine
 from sparsecomp.errors import PruneError, TargetError, TuneError
 from sparsecomp.kernels.cost import PANEL_ROWS, WeightStats, predict
 from sparsecomp.kernels.problem import ConvProblem, LinearProblem, Problem
@@ -31,6 +26,7 @@ from sparsecomp.prune.patterns import NM, Block, Structured
 from sparsecomp.prune.result import Pruned
 from sparsecomp.prune.run import Request, prepare, prune_model
 from sparsecomp.prune.scores import Task
+from sparsecomp.stopwatch import Stopwatch
 from sparsecomp.targets import Target, obstacle
 from sparsecomp.tune.records import Records, location
 
@@ -38,7 +34,6 @@ LEVELS = (0.0, 0.5, 0.6, 0.7, 0.75, 0.8, 0.85, 0.9, 0.93, 0.95, 0.97, 0.98)
 TOLERANCE = 0.05
 TRIALS = 9
 AUTO_SLACK = 1.15
-SECONDS, WARMUP = 0.5, 5
 
 Dial = Callable[[float], Request]
 """From a setting, 0 the fastest and 1 dense, to what is asked of pruning."""
@@ -95,39 +90,33 @@ def prune_to_latency(
         raise PruneError(f"prune: {wanted.pattern.name} has one sparsity only; a latency cannot be chosen")
     if not isinstance(wanted.budget, Uniform):
         raise PruneError("prune: a latency decides how sparse each layer becomes; leave budget away")
-    goal, dense_ms = _goal(model, wanted.example, target, latency_ms, speedup)
+    _check_goal(latency_ms, speedup)
+    watch = Stopwatch(model, wanted.example, target)
+    goal = latency_ms if latency_ms is not None else watch.dense_ms / (speedup or 1.0)
     dial = _slices_dial(wanted) if isinstance(wanted.pattern, Structured) else _layers_dial(model, wanted, target)
-    if goal >= dense_ms:
-        pruned, reached = prune_model(model, dial(1.0), dry_run), dense_ms
+    if goal >= watch.dense_ms:
+        pruned, reached = prune_model(model, dial(1.0), dry_run), watch.dense_ms
     else:
-        pruned, reached = _search(model, dial, goal, dense_ms, wanted.example, target)
-    expected = {**pruned.report.expected, "ms_goal": goal, "ms_dense": dense_ms, "ms_pruned": reached}
+        pruned, reached = _search(model, dial, goal, watch)
+    expected = {**pruned.report.expected, "ms_goal": goal, "ms_dense": watch.dense_ms, "ms_pruned": reached}
     return Pruned(model if dry_run else pruned.model, pruned.masks, replace(pruned.report, expected=expected))
 
 
-def _goal(
-    model: nn.Module | ExportedProgram, example: Batch, target: Target, latency_ms: float | None, speedup: float | None
-) -> tuple[float, float]:
+def _check_goal(latency_ms: float | None, speedup: float | None) -> None:
     for value, name in ((latency_ms, "latency_ms"), (speedup, "speedup")):
         if value is not None and not value > 0:
             raise PruneError(f"prune: {name} must be above 0, not {value}")
-    dense = measure(model, example, target)
-    if latency_ms is not None:
-        return latency_ms, dense
-    assert speedup is not None
-    return dense / speedup, dense
 
 
-def _search(
-    model: nn.Module | ExportedProgram, dial: Dial, goal: float, dense_ms: float, example: Batch, target: Target
-) -> tuple[Pruned, float]:
+def _search(model: nn.Module | ExportedProgram, dial: Dial, goal: float, watch: Stopwatch) -> tuple[Pruned, float]:
     """Settings by interpolation between measured ones, until one is within the tolerance of the goal."""
+    dense_ms = watch.dense_ms
     points = [(1.0, dense_ms)]
     best: tuple[Pruned, float] | None = None
     setting = max(0.0, goal / dense_ms - 0.15)
     for _ in range(TRIALS):
         pruned = prune_model(model, dial(setting))
-        reached = measure(pruned.model, example, target)
+        reached = watch.measure(pruned.model)
         points.append((setting, reached))
         if reached <= goal * (1 + TOLERANCE) and (best is None or reached > best[1]):
             best = pruned, reached
@@ -154,30 +143,6 @@ def next_setting(points: Sequence[tuple[float, float]], goal: float) -> float:
         return max(0.0, min(guess, lowest[0] - 0.02))
     share = (goal - faster[1]) / (slower[1] - faster[1])
     return faster[0] + min(max(share, 0.25), 0.75) * (slower[0] - faster[0])
-
-
-def measure(model: nn.Module | ExportedProgram, example: Batch, target: Target) -> float:
-    """Median milliseconds of a call of the compiled model."""
-    if isinstance(model, ExportedProgram):
-        work, args, kwargs = Compilation(model, target, verify=False, inspect=False), None, None
-    else:
-        work, args, kwargs = Compilation(model, target, verify=False, inspect=False), example.args, example.kwargs
-    library = work.run(args, kwargs)
-    engine = Engine(library.module, list(library.weights.values()), library.signature, library.copied)
-    return timed(lambda: engine(example.args, example.kwargs))
-
-
-def timed(call: Callable[[], Any]) -> float:
-    """Median milliseconds of a call."""
-    taken: list[float] = []
-    for _ in range(WARMUP):
-        call()
-    end = time.perf_counter() + SECONDS
-    while time.perf_counter() < end or len(taken) < 5:
-        start = time.perf_counter()
-        call()
-        taken.append(time.perf_counter() - start)
-    return 1e3 * statistics.median(taken)
 
 
 def _slices_dial(wanted: Request) -> Dial:

@@ -3,7 +3,7 @@ import torch
 from torch import nn
 
 import sparsecomp
-from sparsecomp import latency
+from sparsecomp import latency, stopwatch
 from sparsecomp.errors import PruneError, TargetError
 from sparsecomp.kernels.cost import WeightStats
 from sparsecomp.kernels.problem import ConvProblem, Epilogue, LinearProblem
@@ -46,7 +46,12 @@ def simulated(monkeypatch):
         seconds = [layer_seconds(p, WeightStats.of(w.numpy()), TARGET) for p, w in zip(problems, weights, strict=True)]
         return 3e3 * sum(seconds) + 0.05
 
-    monkeypatch.setattr(latency, "measure", measure)
+    class Stopwatch:
+        def __init__(self, dense, example, target):
+            self.dense_ms = measure(dense, example, target)
+            self.measure = lambda candidate: measure(candidate, example, target)
+
+    monkeypatch.setattr(latency, "Stopwatch", Stopwatch)
     monkeypatch.setattr(latency, "obstacle", lambda target: None)
     return measure
 
@@ -59,6 +64,23 @@ def test_the_goal_is_met(model, simulated, pattern, speedup):
     reached = simulated(found.model, Batch((X,)), TARGET)
     assert reached == pytest.approx(dense / speedup, rel=0.05)
     assert found.report.expected["ms_pruned"] == reached
+
+
+def test_a_machine_that_changes_its_speed_does_not_matter(model, monkeypatch):
+    now, slowness = 0.0, 1.0
+
+    def call(milliseconds):
+        def run():
+            nonlocal now, slowness
+            now, slowness = now + slowness * milliseconds / 1e3, slowness * 1.02
+
+        return run
+
+    monkeypatch.setattr(stopwatch.time, "perf_counter", lambda: now)
+    monkeypatch.setattr(stopwatch.Stopwatch, "_compiled", lambda self, model: call(8 if model is dense else 4))
+    dense = model
+    watch = stopwatch.Stopwatch(dense, Batch((X,)), TARGET)
+    assert watch.measure(nn.Identity()) == pytest.approx(watch.dense_ms / 2, rel=0.1)
 
 
 def test_a_goal_that_is_met_already_costs_nothing(model, simulated):

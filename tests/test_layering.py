@@ -48,7 +48,7 @@ LEVELS = (
         "inspect.stages",
         "inspect.record",
     ),
-    ("compilation", "latency"),
+    ("compilation", "latency", "stopwatch"),
     ("expected",),
     ("api", "inspect", "plot"),
     ("demo", "cli", "cli_files", "cli_inspect"),

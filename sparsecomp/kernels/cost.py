@@ -126,7 +126,7 @@ def _single_rows(
     s: ColumnSchedule, shape: "_Shape", target: Target, entries: float, lists: float, partial: bool
 ) -> float:
     """Cycles of the products where a panel is one row; the constants are fitted to measurements."""
-    beyond = min(1.0, max(0.0, s.depth * shape.tile_bytes / target.l1_bytes - 0.8) / 0.6)
+    beyond = min(1.0, max(0.0, s.depth * shape.tile_bytes / target.l1_bytes - 0.9) / 0.9)
     each = scalar(target)
     apart = 1.3 if s.direct else 1.0  # channels of x itself lie on pages and in cache sets of their own
     loads = s.vectors * (1 + shape.split) * (1 + 0.9 * beyond * each) * apart

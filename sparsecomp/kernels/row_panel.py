@@ -9,7 +9,7 @@ import tvm
 
 from sparsecomp.kernels import channel_kernel, column_kernel, feature_kernel, winograd_kernel
 from sparsecomp.kernels.cost import PANEL_ROWS, WeightStats, predict
-from sparsecomp.kernels.geometry import allows_direct, flatten, geometry
+from sparsecomp.kernels.geometry import allows_direct, flatten, geometry, one_row
 from sparsecomp.kernels.problem import ConvProblem, LinearProblem, Problem
 from sparsecomp.kernels.schedule import ChannelSchedule, ColumnSchedule, FeatureSchedule, Schedule, WinogradSchedule
 from sparsecomp.targets.base import Target
@@ -93,14 +93,15 @@ def _feature_schedules(problem: LinearProblem, target: Target) -> list[Schedule]
 
 
 def _channel_schedules(problem: ConvProblem, target: Target) -> list[Schedule]:
-    """Tiles that fill the registers or divide a row of the image; the weights of a depth block stay in the L2 cache."""
+    """Tiles that take half of the registers or more; the weights of a depth block stay in the L2 cache."""
     if problem.batch is None:
         return []
     found: list[Schedule] = []
+    problem = one_row(problem)
     channels = problem.in_channels // problem.groups
     for vectors in range(1, 5):
         most = min((target.vector_registers - 1) // vectors - 1, problem.out_width)
-        for pixels in {n for n in range(max(1, most // 2), most + 1) if problem.out_width % n == 0} | {max(1, most)}:
+        for pixels in range(max(1, most // 2), max(1, most) + 1):
             panel = vectors * target.lanes * 4
             depths = {_even(channels, max(1, int(s * target.l2_bytes) // (problem.taps * panel))) for s in (0.06, 0.16)}
             rows = max(1, target.l2_bytes // 8 // (problem.out_width * panel))
@@ -171,7 +172,7 @@ def _with_depths(problem: Problem, s: ColumnSchedule, target: Target) -> list[Sc
             size = g.channel * 4
         else:
             size = span * s.vectors * s.lanes * 4
-        limits = (0.35, 0.7, 1.1) if s.sparse else (0.7, 4.0, 12.0)
+        limits = (0.35, 0.6, 0.85, 1.3) if s.sparse else (0.7, 4.0, 12.0)
         depths = {min(channels, max(1, int(share * target.l1_bytes * span) // size)) for share in limits}
         packed = [replace(wide, depth=_even(channels, d)) for d in sorted(depths)]
         found += packed

@@ -19,7 +19,6 @@ from tvm.script.ir_builder import IRBuilder
 
 from sparsecomp.kernels.channel_output import ChannelOutput
 from sparsecomp.kernels.emit import Buffer, Expr, argument, below, let, load, local, put, ramp, scratch, splat, store
-from sparsecomp.kernels.geometry import one_row
 from sparsecomp.kernels.problem import ConvProblem
 from sparsecomp.kernels.schedule import ChannelSchedule
 
@@ -47,8 +46,8 @@ class _Builder:
     def __init__(self, problem: ConvProblem, schedule: ChannelSchedule) -> None:
         assert problem.batch is not None
         self.images = problem.batch
-        self.declared, self.problem, self.schedule = problem, one_row(problem), schedule
-        p = self.problem
+        self.problem, self.schedule = problem, schedule
+        p = problem
         self.rows, self.channels = p.out_channels // p.groups, p.in_channels // p.groups
         self.panel = schedule.vectors * schedule.lanes
         self.panels = -(-self.rows // self.panel)
@@ -74,11 +73,10 @@ class _Builder:
         return builder.get()
 
     def _declare(self) -> None:
-        p, given = self.problem, self.declared
-        x = argument("x", (p.batch, p.in_channels, given.height, given.width))
+        p = self.problem
+        self.x = argument("x", (p.batch, p.in_channels, p.height, p.width))
         self.values = argument("values", (p.groups * self.panels * self.channels * p.taps * self.panel,))
-        self.output = ChannelOutput(given, self.images, self.schedule.lanes)
-        self.x = T.decl_buffer((p.batch, p.in_channels, p.height, p.width), data=x.data)
+        self.output = ChannelOutput(p, self.images, self.schedule.lanes)
 
     def _padded(self) -> Buffer:
         """The input between zeros."""

@@ -2,7 +2,6 @@
 
 import math
 
-from sparsecomp.kernels.geometry import one_row
 from sparsecomp.kernels.problem import ConvProblem, LinearProblem
 from sparsecomp.kernels.schedule import ChannelSchedule, FeatureSchedule, WinogradSchedule
 from sparsecomp.targets.base import Target
@@ -57,7 +56,7 @@ def stream_cycles(nbytes: float, target: Target, least: int = 1) -> float:
 
 def channel_cycles(problem: ConvProblem, s: ChannelSchedule, target: Target) -> float:
     """Cycles of the dense convolution kernel, on all cores."""
-    p = one_row(problem)
+    p = problem
     panel = s.vectors * s.lanes
     rows, channels = p.out_channels // p.groups, p.in_channels // p.groups
     panels, blocks = -(-rows // panel), -(-channels // s.depth)

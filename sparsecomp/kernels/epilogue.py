@@ -100,15 +100,20 @@ def tanh(x: Expr, lanes: int) -> Expr:
     limit, one = splat(TANH_LIMIT, lanes), splat(1.0, lanes)
     x = let("x", tirx.max(tirx.min(x, limit), splat(-TANH_LIMIT, lanes)))
     z = let("z", x * x)
-    value = x * _horner(z, TANH_OVER, lanes) / _horner(z, TANH_UNDER, lanes)
+    value = x * _polynomial(z, TANH_OVER, lanes) / _polynomial(z, TANH_UNDER, lanes)
     return tirx.max(tirx.min(value, one), splat(-1.0, lanes))
 
 
-def _horner(z: Expr, coefficients: tuple[float, ...], lanes: int) -> Expr:
-    value = splat(coefficients[-1], lanes)
-    for coefficient in coefficients[-2::-1]:
-        value = value * z + splat(coefficient, lanes)
-    return value
+def _polynomial(x: Expr, coefficients: tuple[float, ...], lanes: int) -> Expr:
+    """By Estrin's scheme: Horner's is one long chain, each step of which waits for the one before."""
+    terms, power = [splat(coefficient, lanes) for coefficient in coefficients], x
+    while len(terms) > 1:
+        power = let("power", power)
+        pairs = zip(terms[::2], terms[1::2], strict=False)
+        rest = terms[len(terms) // 2 * 2 :]
+        terms = [*(let("term", low + high * power) for low, high in pairs), *rest]
+        power = power * power
+    return terms[0]
 
 
 def _gelu_inner(x: Expr, lanes: int) -> Expr:
@@ -123,4 +128,4 @@ def _gelu(x: Expr, lanes: int) -> Expr:
     z = let("z", tirx.max(tirx.min(z, splat(ERF_LIMIT, lanes)), splat(-ERF_LIMIT, lanes)))
     s = let("s", z * z * splat(2 / ERF_LIMIT**2, lanes) - splat(1.0, lanes))
     half = x * splat(0.5, lanes)
-    return half + half * (z * _horner(s, ERF, lanes))
+    return half + half * (z * _polynomial(s, ERF, lanes))

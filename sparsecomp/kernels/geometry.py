@@ -14,8 +14,6 @@ from dataclasses import dataclass
 from sparsecomp.kernels.problem import ConvProblem, Problem
 from sparsecomp.kernels.schedule import ColumnSchedule
 
-SMALL = 256  # pixels
-
 
 @dataclass(frozen=True)
 class Geometry:
@@ -50,11 +48,6 @@ def flatten(problem: ConvProblem) -> ConvProblem:
         return problem
     fields = {**problem.__dict__, "height": 1, "width": problem.height * problem.width}
     return ConvProblem(**fields)
-
-
-def one_row(problem: ConvProblem) -> ConvProblem:
-    """A small image as one row, where it can be seen so: tiles of pixels need not end where its rows do."""
-    return flatten(problem) if problem.height * problem.width <= SMALL else problem
 
 
 def geometry(problem: ConvProblem, schedule: ColumnSchedule) -> Geometry:

@@ -9,7 +9,7 @@ import tvm
 
 from sparsecomp.kernels import channel_kernel, column_kernel, feature_kernel, winograd_kernel
 from sparsecomp.kernels.cost import PANEL_ROWS, WeightStats, predict
-from sparsecomp.kernels.geometry import allows_direct, flatten, geometry, one_row
+from sparsecomp.kernels.geometry import allows_direct, flatten, geometry
 from sparsecomp.kernels.problem import ConvProblem, LinearProblem, Problem
 from sparsecomp.kernels.schedule import ChannelSchedule, ColumnSchedule, FeatureSchedule, Schedule, WinogradSchedule
 from sparsecomp.targets.base import Target
@@ -93,15 +93,14 @@ def _feature_schedules(problem: LinearProblem, target: Target) -> list[Schedule]
 
 
 def _channel_schedules(problem: ConvProblem, target: Target) -> list[Schedule]:
-    """Tiles that take half of the registers or more; the weights of a depth block stay in the L2 cache."""
+    """Tiles that fill the registers or divide a row of the image; the weights of a depth block stay in the L2 cache."""
     if problem.batch is None:
         return []
     found: list[Schedule] = []
-    problem = one_row(problem)
     channels = problem.in_channels // problem.groups
     for vectors in range(1, 5):
         most = min((target.vector_registers - 1) // vectors - 1, problem.out_width)
-        for pixels in range(max(1, most // 2), max(1, most) + 1):
+        for pixels in {n for n in range(max(1, most // 2), most + 1) if problem.out_width % n == 0} | {max(1, most)}:
             panel = vectors * target.lanes * 4
             depths = {_even(channels, max(1, int(s * target.l2_bytes) // (problem.taps * panel))) for s in (0.06, 0.16)}
             rows = max(1, target.l2_bytes // 8 // (problem.out_width * panel))

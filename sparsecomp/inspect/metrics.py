@@ -66,7 +66,9 @@ def delta_bits(nonzero: Tensor, bits: int) -> int:
     if not len(places):
         return 0
     gaps = torch.diff(places, prepend=torch.tensor([-1])) - 1  # zeros before each nonzero
-    return min(len(places) * (bits + b) + int((gaps >> b).sum()) * (bits + b) for b in range(1, 33))
+    counts = torch.bincount(gaps)  # how often each gap occurs: few differ
+    lengths = torch.arange(len(counts))
+    return min((len(places) + int(((lengths >> b) * counts).sum())) * (bits + b) for b in range(1, 33))
 
 
 def nm_bits(n: int, group: tuple[int, int], bits: int) -> int:

@@ -168,10 +168,11 @@ class Pruned:
 
 def score_statistics(scores: Tensor, mask: Tensor) -> dict[str, float]:
     """What a `LayerReport` says of the scores of a weight."""
-    kept, zeroed = scores[mask], scores[~mask]
-    total = float(scores.abs().sum(dtype=torch.float64))
+    kept, zeroed = scores.where(mask, 0.0), scores.where(~mask, 0.0)
+    count = int(mask.sum())
+    total, lost = (float(each.abs().sum(dtype=torch.float64)) for each in (scores, zeroed))
     return {
-        "mean_kept": float(kept.mean()) if kept.numel() else 0.0,
-        "mean_zeroed": float(zeroed.mean()) if zeroed.numel() else 0.0,
-        "lost": float(zeroed.abs().sum(dtype=torch.float64)) / total if total > 0 else 0.0,
+        "mean_kept": float(kept.sum(dtype=torch.float64)) / max(count, 1),
+        "mean_zeroed": float(zeroed.sum(dtype=torch.float64)) / max(mask.numel() - count, 1),
+        "lost": lost / total if total > 0 else 0.0,
     }

@@ -50,7 +50,8 @@ def our_call(problem: Problem, threads: int, density: float, block: int) -> tupl
     import tvm
 
     from sparsecomp.kernels.cost import WeightStats
-    from sparsecomp.kernels.row_panel import build, pack, space
+    from sparsecomp.kernels.row_panel import build, pack
+    from sparsecomp.kernels.space import space
 
     target = _target(threads)
     weight = weight_of(problem, density, block)

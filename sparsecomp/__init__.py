@@ -30,12 +30,13 @@ from sparsecomp.errors import (
 
 if TYPE_CHECKING:
     from sparsecomp import plot as plot
-    from sparsecomp.api import compile, prune, targets, tune
+    from sparsecomp.api import compile, targets, tune
     from sparsecomp.artifact import load
     from sparsecomp.inspect.look import inspect
     from sparsecomp.profile import Profile
     from sparsecomp.prune.result import Pruned
     from sparsecomp.prune.sensitivity import sensitivity
+    from sparsecomp.pruning import prune
     from sparsecomp.report import Report
     from sparsecomp.runtime import Compiled
     from sparsecomp.simplification import simplify
@@ -81,7 +82,7 @@ _HOME = {
     "compile": "api",
     "inspect": "inspect.look",
     "load": "artifact",
-    "prune": "api",
+    "prune": "pruning",
     "sensitivity": "prune.sensitivity",
     "simplify": "simplification",
     "targets": "api",

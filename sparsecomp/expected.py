@@ -7,7 +7,7 @@ from torch import Tensor
 
 from sparsecomp.kernels.cost import WeightStats
 from sparsecomp.kernels.problem import LinearProblem, Problem
-from sparsecomp.latency import layer_seconds, problems_of, stats_of
+from sparsecomp.layer_times import layer_seconds, problems_of, stats_of
 from sparsecomp.prune.elements import count_uses
 from sparsecomp.prune.patterns import NM, Block, Pattern
 from sparsecomp.prune.result import Pruned

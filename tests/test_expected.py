@@ -5,7 +5,7 @@ from torch import nn
 import sparsecomp
 from sparsecomp.kernels.cost import WeightStats
 from sparsecomp.kernels.problem import LinearProblem
-from sparsecomp.latency import layer_seconds
+from sparsecomp.layer_times import layer_seconds
 from sparsecomp.targets import resolve
 
 TARGET = resolve("x86-64-v3")

@@ -7,17 +7,8 @@ from sparsecomp import latency, stopwatch
 from sparsecomp.errors import PruneError, TargetError
 from sparsecomp.kernels.cost import WeightStats
 from sparsecomp.kernels.problem import ConvProblem, Epilogue, LinearProblem
-from sparsecomp.latency import (
-    LEVELS,
-    Option,
-    allocate,
-    fast_pattern,
-    layer_seconds,
-    next_setting,
-    options_of,
-    problems_of,
-    stats_of,
-)
+from sparsecomp.latency import LEVELS, Option, allocate, next_setting, options_of
+from sparsecomp.layer_times import fast_pattern, layer_seconds, problems_of, stats_of
 from sparsecomp.prune.data import Batch
 from sparsecomp.prune.patterns import Block, parse_pattern
 from sparsecomp.prune.run import prepare, request
@@ -49,7 +40,7 @@ def simulated(monkeypatch):
     class Stopwatch:
         def __init__(self, dense, example, target):
             self.dense_ms = measure(dense, example, target)
-            self.measure = lambda candidate: measure(candidate, example, target)
+            self.measure = lambda candidate, goal: measure(candidate, example, target)
 
     monkeypatch.setattr(latency, "Stopwatch", Stopwatch)
     monkeypatch.setattr(latency, "obstacle", lambda target: None)
@@ -80,7 +71,21 @@ def test_a_machine_that_changes_its_speed_does_not_matter(model, monkeypatch):
     monkeypatch.setattr(stopwatch.Stopwatch, "_compiled", lambda self, model: call(8 if model is dense else 4))
     dense = model
     watch = stopwatch.Stopwatch(dense, Batch((X,)), TARGET)
-    assert watch.measure(nn.Identity()) == pytest.approx(watch.dense_ms / 2, rel=0.1)
+    assert watch.measure(nn.Identity(), watch.dense_ms / 8) == pytest.approx(watch.dense_ms / 2, rel=0.1)
+
+
+def test_what_is_close_to_the_goal_is_measured_for_longer(model, monkeypatch):
+    turns = []
+    monkeypatch.setattr(
+        stopwatch, "in_turns", lambda *calls: turns.append(calls) or [[6.0 - len(calls)] for _ in calls]
+    )
+    watch = stopwatch.Stopwatch(model, Batch((X,)), TARGET)
+    spent = []
+    for goal in (watch.dense_ms / 2, watch.dense_ms):
+        turns.clear()
+        watch.measure(model, goal)
+        spent.append(len(turns))
+    assert spent == [1, 5]
 
 
 def test_a_goal_that_is_met_already_costs_nothing(model, simulated):

@@ -48,9 +48,9 @@ LEVELS = (
         "inspect.stages",
         "inspect.record",
     ),
-    ("compilation", "latency", "stopwatch"),
-    ("expected",),
-    ("api", "inspect", "plot"),
+    ("layer_times",),
+    ("compilation", "expected", "latency", "stopwatch"),
+    ("api", "inspect", "plot", "pruning"),
     ("demo", "cli", "cli_files", "cli_inspect"),
 )
 LEVEL = {name: level for level, names in enumerate(LEVELS) for name in names}

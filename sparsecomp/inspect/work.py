@@ -10,7 +10,7 @@ from torch import Tensor, fx
 
 from sparsecomp.kernels.cost import WeightStats, predict
 from sparsecomp.kernels.problem import ConvProblem, LinearProblem, Problem
-from sparsecomp.kernels.row_panel import space
+from sparsecomp.kernels.space import space
 from sparsecomp.lower import Decision
 from sparsecomp.targets.base import Target
 

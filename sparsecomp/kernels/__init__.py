@@ -4,7 +4,8 @@ Use of the family, for one weight::
 
     from sparsecomp.kernels.cost import WeightStats, predict
     from sparsecomp.kernels.problem import ConvProblem, Epilogue, LinearProblem
-    from sparsecomp.kernels.row_panel import build, pack, space
+    from sparsecomp.kernels.row_panel import build, pack
+    from sparsecomp.kernels.space import space
 
     problem = LinearProblem(tokens=None, in_features=768, out_features=3072, epilogue=Epilogue(bias=True))
     stats = WeightStats.of(weight)                  # or a number: the density of an unstructured weight

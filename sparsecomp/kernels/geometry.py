@@ -117,3 +117,9 @@ def narrower(tokens: int | None, schedule: ColumnSchedule) -> tuple[int, ...]:
         return tuple(1 << bit for bit in reversed(range((schedule.vectors - 1).bit_length())))
     left = -(-(tokens % (schedule.vectors * schedule.lanes)) // schedule.lanes)
     return (left,) if 0 < left < schedule.vectors else ()
+
+
+def suits_winograd(problem: ConvProblem) -> bool:
+    """Whether Winograd's algorithm computes this convolution."""
+    plain = problem.stride == problem.dilation == (1, 1) and problem.groups == 1
+    return plain and problem.kernel == (3, 3) and problem.out_height > 1 and problem.out_width > 1

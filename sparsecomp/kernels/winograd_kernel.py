@@ -41,12 +41,6 @@ from sparsecomp.kernels.schedule import WinogradSchedule
 Array = npt.NDArray[np.generic]
 
 
-def applies(problem: ConvProblem) -> bool:
-    """Whether the algorithm computes this convolution."""
-    plain = problem.stride == problem.dilation == (1, 1) and problem.groups == 1
-    return plain and problem.kernel == (3, 3) and problem.out_height > 1 and problem.out_width > 1
-
-
 def pack(weight: Array, problem: ConvProblem, schedule: WinogradSchedule) -> tuple[Array, ...]:
     """The weight OIHW, transformed, as ``[panels, positions, in channels, channels of a panel]``, in a line."""
     panel = schedule.vectors * schedule.lanes

@@ -12,8 +12,8 @@ import sparsecomp.ops  # noqa: F401  registers torch.ops.sparsecomp
 from sparsecomp.errors import LoweringError
 from sparsecomp.kernels.cost import WeightStats, predict
 from sparsecomp.kernels.problem import ConvProblem, Epilogue, LinearProblem, Problem
-from sparsecomp.kernels.row_panel import space
 from sparsecomp.kernels.schedule import Schedule
+from sparsecomp.kernels.space import space
 from sparsecomp.program import Program, arguments, layer_name
 from sparsecomp.targets.base import Target
 

@@ -170,9 +170,9 @@ def score_statistics(scores: Tensor, mask: Tensor) -> dict[str, float]:
     """What a `LayerReport` says of the scores of a weight."""
     kept, zeroed = scores.where(mask, 0.0), scores.where(~mask, 0.0)
     count = int(mask.sum())
-    total, lost = (float(each.abs().sum(dtype=torch.float64)) for each in (scores, zeroed))
+    total, lost = (float(torch.linalg.vector_norm(each, 1)) for each in (scores, zeroed))
     return {
-        "mean_kept": float(kept.sum(dtype=torch.float64)) / max(count, 1),
-        "mean_zeroed": float(zeroed.sum(dtype=torch.float64)) / max(mask.numel() - count, 1),
+        "mean_kept": float(kept.sum()) / max(count, 1),
+        "mean_zeroed": float(zeroed.sum()) / max(mask.numel() - count, 1),
         "lost": lost / total if total > 0 else 0.0,
     }

@@ -11,8 +11,8 @@ from torch import fx
 
 from sparsecomp.kernels.cost import WeightStats, predict
 from sparsecomp.kernels.problem import ConvProblem, Problem
-from sparsecomp.kernels.row_panel import space
 from sparsecomp.kernels.schedule import Schedule
+from sparsecomp.kernels.space import space
 from sparsecomp.lower.decide import FUSED, example_shape, problem_of
 from sparsecomp.program import Program, arguments, layer_name
 from sparsecomp.targets import Target

@@ -13,8 +13,9 @@ from hypothesis import strategies as st
 from sparsecomp.kernels.cost import WeightStats
 from sparsecomp.kernels.geometry import narrower
 from sparsecomp.kernels.problem import Activation, ConvProblem, Epilogue, LinearProblem, Problem
-from sparsecomp.kernels.row_panel import build, pack, space
+from sparsecomp.kernels.row_panel import build, pack
 from sparsecomp.kernels.schedule import ChannelSchedule, ColumnSchedule, FeatureSchedule, Schedule
+from sparsecomp.kernels.space import space
 from tests.kernels.reference import AVX2, call, compute, expect, host, operands, relative_error
 
 HOST = host()

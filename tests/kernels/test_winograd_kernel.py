@@ -8,10 +8,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sparsecomp.kernels.cook_toom import TAPS, transforms
+from sparsecomp.kernels.geometry import suits_winograd
 from sparsecomp.kernels.problem import ConvProblem, Epilogue
-from sparsecomp.kernels.row_panel import space
 from sparsecomp.kernels.schedule import ColumnSchedule, WinogradSchedule
-from sparsecomp.kernels.winograd_kernel import applies
+from sparsecomp.kernels.space import space
 from tests.kernels.reference import AVX2, compute, expect, host, operands, relative_error
 
 HOST = host()
@@ -67,9 +67,9 @@ def test_any_shape(
 )
 def test_other_convolutions_have_no_such_schedule(change: dict[str, Any]) -> None:
     plain = ConvProblem(1, 8, 8, 9, 9, (3, 3), padding=(1, 1, 1, 1))
-    assert applies(plain)
+    assert suits_winograd(plain)
     problem = replace(plain, **change)
-    assert not applies(problem)
+    assert not suits_winograd(problem)
     assert not any(isinstance(schedule, WinogradSchedule) for schedule in space(problem, 1.0, HOST))
 
 

@@ -8,7 +8,7 @@ import pytest
 from sparsecomp.errors import TuneError
 from sparsecomp.kernels.cost import WeightStats
 from sparsecomp.kernels.problem import Epilogue, LinearProblem
-from sparsecomp.kernels.row_panel import space
+from sparsecomp.kernels.space import space
 from sparsecomp.targets import detect
 from sparsecomp.tune.keys import Key, key_of, schedule_text
 from sparsecomp.tune.records import SCHEMA, Records, location

@@ -1,0 +1,153 @@
+"""The schedules of the row-panel family that are worth trying for a layer."""
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+from sparsecomp.kernels.cost import PANEL_ROWS, WeightStats, predict
+from sparsecomp.kernels.geometry import allows_direct, flatten, geometry, suits_winograd
+from sparsecomp.kernels.problem import ConvProblem, LinearProblem, Problem
+from sparsecomp.kernels.schedule import ChannelSchedule, ColumnSchedule, FeatureSchedule, Schedule, WinogradSchedule
+from sparsecomp.targets.base import Target
+
+SLICES = (1, 2, 3, 4)
+
+
+def space(problem: Problem, stats: WeightStats | float, target: Target) -> list[Schedule]:
+    """All schedules worth trying, those thought fastest first; dense ones are always among them.
+
+    Args:
+        problem: what to compute.
+        stats: of the weight; a number is the density of a weight whose zeros are anywhere.
+        target: the device.
+    """
+    known = stats if isinstance(stats, WeightStats) else WeightStats.unstructured(stats)
+    candidates: list[Schedule] = [*_column_schedules(problem, target)]
+    if known.clustered:
+        candidates += [replace(s, clustered=True) for s in candidates if isinstance(s, ColumnSchedule) and _merges(s)]
+    if isinstance(problem, LinearProblem):
+        candidates += [*_scalar_schedules(problem, target), *_feature_schedules(problem, target)]
+    else:
+        candidates += [*_channel_schedules(problem, target), *_winograd_schedules(problem, target)]
+    return sorted(candidates, key=lambda s: predict(problem, known, s, target))
+
+
+def _merges(schedule: ColumnSchedule) -> bool:
+    """Whether rows share the columns that they store."""
+    return schedule.sparse and schedule.rows > 1
+
+
+def _scalar_schedules(problem: LinearProblem, target: Target) -> list[Schedule]:
+    """One token or two: a vector along the tokens would be empty, so single values, many rows at once."""
+    if problem.tokens not in (1, 2):
+        return []
+    limit = target.vector_registers // (2 * problem.tokens)
+    depth = min(problem.in_features, max(1, target.l1_bytes // 2 // (4 * problem.tokens)))
+    tile = ColumnSchedule(1, problem.tokens, depth, 1, True, False, 1, target.cores)
+    return [replace(tile, slice=slice) for slice in (4, 8, 16) if slice <= limit]
+
+
+def _feature_schedules(problem: LinearProblem, target: Target) -> list[Schedule]:
+    found: list[Schedule] = []
+    for vectors in range(1, 9):
+        room = (target.vector_registers - 1) // vectors - 1
+        if room < 1:
+            continue
+        tokens = min(room, problem.judged, 14)
+        depths = sorted({min(problem.in_features, d) for d in (256, 512, 1024, problem.in_features)})
+        found += [FeatureSchedule(tokens, vectors, depth, target.lanes, target.cores) for depth in depths]
+    return found
+
+
+def _channel_schedules(problem: ConvProblem, target: Target) -> list[Schedule]:
+    """Tiles that fill the registers or divide a row of the image; the weights of a depth block stay in the L2 cache."""
+    if problem.batch is None:
+        return []
+    found: list[Schedule] = []
+    channels = problem.in_channels // problem.groups
+    for vectors in range(1, 5):
+        most = min((target.vector_registers - 1) // vectors - 1, problem.out_width)
+        for pixels in {n for n in range(max(1, most // 2), most + 1) if problem.out_width % n == 0} | {max(1, most)}:
+            panel = vectors * target.lanes * 4
+            depths = {_even(channels, max(1, int(s * target.l2_bytes) // (problem.taps * panel))) for s in (0.06, 0.16)}
+            rows = max(1, target.l2_bytes // 8 // (problem.out_width * panel))
+            chunks = {-(-problem.out_height // n) for n in (1, 2, 4, 8)}
+            fitting = {c for c in chunks if c <= rows} or {min(rows, problem.out_height)}
+            found += [
+                ChannelSchedule(pixels, vectors, depth, chunk, target.lanes, target.cores)
+                for depth in depths
+                for chunk in fitting
+            ]
+    return found
+
+
+def _winograd_schedules(problem: ConvProblem, target: Target) -> Iterator[Schedule]:
+    """Chunks of up to about a hundred tiles use each weight often, and their transforms stay in the caches."""
+    if not suits_winograd(problem):
+        return
+    for outputs in (2, 4):
+        down, across = -(-problem.out_height // outputs), -(-problem.out_width // outputs)
+        whole = down * (problem.batch or 1)
+        chunks = {
+            rows for rows in (1, 2, 4, 7, 8, down, whole) if rows == 1 or (rows <= whole and rows * across <= 112)
+        }
+        for rows in sorted(chunks):
+            for vectors in range(1, 5):
+                most = min((target.vector_registers - 1) // vectors - 1, rows * across)
+                tiles = {n for n in range(max(1, most // 2), most + 1) if rows * across % n == 0} | {max(1, most)}
+                for n in sorted(tiles):
+                    yield WinogradSchedule(outputs, n, vectors, rows, target.lanes, target.cores)
+
+
+def _column_schedules(problem: Problem, target: Target) -> list[Schedule]:
+    found: list[Schedule] = []
+    shared = isinstance(problem, ConvProblem) and problem.taps > 1
+    for rows, vectors, slice in _register_tiles(target):
+        for sparse in (True, False):
+            if rows not in PANEL_ROWS if sparse else rows < 4:
+                continue
+            for expand in (False, True) if shared else (False,):
+                tile = ColumnSchedule(
+                    rows, vectors, 1, 1, sparse, expand, target.lanes, target.cores, slice=slice if sparse else 1
+                )
+                found += _with_depths(problem, tile, target)
+    return found
+
+
+def _register_tiles(target: Target) -> Iterator[tuple[int, int, int]]:
+    """Rows, vectors and slices whose sums fit the registers; only single rows gain from slices."""
+    for rows in (*PANEL_ROWS, 6):
+        for vectors in range(1, 13):
+            for slice in SLICES if rows == 1 else (1,):
+                registers = slice * (rows * vectors + (vectors + 1 if rows > 1 else 1))
+                fits = registers <= target.vector_registers and vectors * target.lanes <= 256
+                if fits and (slice == 1 or vectors * slice <= target.vector_registers // 2):
+                    yield rows, vectors, slice
+
+
+def _with_depths(problem: Problem, s: ColumnSchedule, target: Target) -> list[Schedule]:
+    """Depth blocks that fill a part of the L1 cache, dense ones of the L2 cache; one or more tiles packed together."""
+    channels = problem.in_features if isinstance(problem, LinearProblem) else problem.in_channels // problem.groups
+    found: list[Schedule] = []
+    for span in (1, 2, 4):
+        wide = replace(s, span=span)
+        if isinstance(problem, ConvProblem):
+            g = geometry(flatten(problem), wide)
+            if span > 1 and (span - 1) * s.vectors * s.lanes >= g.columns:
+                continue
+            size = g.channel * 4
+        else:
+            size = span * s.vectors * s.lanes * 4
+        limits = (0.35, 0.6, 0.85, 1.3) if s.sparse else (0.7, 4.0, 12.0)
+        depths = {min(channels, max(1, int(share * target.l1_bytes * span) // size)) for share in limits}
+        packed = [replace(wide, depth=_even(channels, d)) for d in sorted(depths)]
+        found += packed
+        if span == 1 and allows_direct(problem, s):
+            found += [replace(schedule, direct=True) for schedule in packed]
+    return found
+
+
+def _even(channels: int, depth: int) -> int:
+    """The depth that cuts the channels into as many blocks, but of nearly equal size."""
+    blocks = -(-channels // depth)
+    even = -(-channels // blocks)
+    return min(channels, -(-even // 16) * 16) if even >= 64 else even

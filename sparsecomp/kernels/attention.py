@@ -5,8 +5,9 @@ keys then need no work across lanes, the product with K reads K as it lies, and 
 transposed. The score block stays in the L2 cache. Blocks of all heads are independent and run in parallel.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from tvm import tirx
 from tvm.tirx import Buffer
@@ -46,6 +47,8 @@ class AttentionSpec:
         mask: shape of the mask, each of its four sizes that of the scores or one; None for no mask.
         mask_dtype: ``"float32"`` for a mask to add, ``"bool"`` for one that is true where a key is seen.
         causal: whether query i sees only the keys up to i.
+        token_major: which of ``"q"``, ``"k"``, ``"v"`` and ``"out"`` are [batch, tokens, heads, depth], as a linear
+            layer makes and takes them.
     """
 
     batch: Dim
@@ -58,26 +61,31 @@ class AttentionSpec:
     mask: tuple[Dim, Dim, Dim, Dim] | None = None
     mask_dtype: str = "float32"
     causal: bool = False
+    token_major: tuple[str, ...] = ()
+
+    def place(self, name: str, batch: Any, head: Any, token: Any, depth: Any) -> list[Any]:
+        """Four numbers of q, k, v or the result, sizes or indices, in the order in which it is stored."""
+        return [batch, token, head, depth] if name in self.token_major else [batch, head, token, depth]
+
+
+Element = Callable[[Expr, Expr], Expr]
+"""The number in a column of a token."""
 
 
 @dataclass(frozen=True)
 class _Block:
-    """One block of queries of one head, and the buffers that it reads and writes."""
+    """One block of queries of one head: what it reads and writes."""
 
     spec: AttentionSpec
     tile: Tile
-    q: Buffer
-    k: Buffer
-    v: Buffer
+    query: Element
+    key: Element
+    value: Element
     mask: Buffer | None
     out: Buffer
     batch: Expr
     head: Expr
     first: Expr
-
-    @property
-    def kv_head(self) -> Expr:
-        return self.head // index(self.spec.heads // self.spec.kv_heads)
 
     @property
     def keys(self) -> Dim:
@@ -96,8 +104,8 @@ def _transpose_queries(block: _Block, queries: Buffer) -> Stmt:
     scale = tirx.const(block.spec.scale, "float32")
 
     def one(column: Expr) -> Stmt:
-        row = [block.batch, block.head, _last_query(block, column)]
-        return loop(block.spec.depth, lambda d: store(queries, [d, column], load(block.q, [*row, d]) * scale), name="d")
+        row = _last_query(block, column)
+        return loop(block.spec.depth, lambda d: store(queries, [d, column], block.query(row, d) * scale), name="d")
 
     return loop(block.tile.columns, one, name="column")
 
@@ -119,7 +127,7 @@ def _masked(block: _Block, key: Expr, column: Expr, score: Expr) -> Expr:
 def _scores(block: _Block, queries: Buffer, scores: Buffer) -> Stmt:
     def tile_at(tile: Tile, first: Expr) -> Stmt:
         def key_value(row: int, d: Expr) -> Expr:
-            return load(block.k, [block.batch, block.kv_head, first + index(row), d])
+            return block.key(first + index(row), d)
 
         def put(row: int, column: Expr, value: Expr) -> Stmt:
             key = first + index(row)
@@ -171,13 +179,13 @@ def _result(block: _Block, scores: Buffer, total: Buffer) -> Stmt:
         def columns(tile: Tile, start: int) -> Stmt:
             def put(row: int, column: Expr, value: Expr) -> Stmt:
                 query = block.first + first + index(row)
-                at = [block.batch, block.head, query, index(start) + column]
+                at = spec.place("out", block.batch, block.head, query, index(start) + column)
                 return choose(
                     query < index(spec.queries), store(block.out, at, value * load(total, [first + index(row)]))
                 )
 
             def value_at(key: Expr, column: Expr) -> Expr:
-                return load(block.v, [block.batch, block.kv_head, key, index(start) + column])
+                return block.value(key, index(start) + column)
 
             return product(tile, block.keys, lambda row, key: load(scores, [key, first + index(row)]), value_at, put)
 
@@ -206,18 +214,55 @@ def build(spec: AttentionSpec, target: Target) -> tirx.PrimFunc:
 
     The depth must be a multiple of the target's lanes.
     """
-    tile = tile_for(target)
-    shape = (spec.batch, spec.heads, spec.queries, spec.depth)
-    kv_shape = (spec.batch, spec.kv_heads, spec.keys, spec.depth)
-    q, k, v, out = (scratch(s, n) for s, n in ((shape, "q"), (kv_shape, "k"), (kv_shape, "v"), (shape, "out")))
-    mask = None if spec.mask is None else scratch(spec.mask, "mask", spec.mask_dtype)
-    panels = Panels(tile, spec.queries)
+    queries = (spec.batch, spec.heads, spec.queries, spec.depth)
+    keys = (spec.batch, spec.kv_heads, spec.keys, spec.depth)
+    shapes = {"q": queries, "k": keys, "v": keys, "out": queries}
+    buffers = {name: scratch(spec.place(name, *sizes), name) for name, sizes in shapes.items()}
+    if spec.mask is not None:
+        buffers["mask"] = scratch(spec.mask, "mask", spec.mask_dtype)
+    # Heads that do not fall evenly on the cores are shared by them.
+    shares = 1 if spec.heads % target.cores == 0 else target.cores
 
     def task(t: Expr) -> Stmt:
-        head = t // panels.count
-        at = (head // index(spec.heads), head % index(spec.heads))
-        return panels.at(t % panels.count, lambda w, first, _: _block(_Block(spec, w, q, k, v, mask, out, *at, first)))
+        head = t // index(shares)
+        return _head(spec, buffers, (head // index(spec.heads), head % index(spec.heads)), t % index(shares), target)
 
-    body = independent(index(spec.batch) * index(spec.heads) * panels.count, task)
-    params = [q, k, v, *([] if mask is None else [mask]), out]
+    body = independent(index(spec.batch) * index(spec.heads * shares), task)
+    params = [buffers[name] for name in ("q", "k", "v", "mask", "out") if name in buffers]
     return finish(function(params, body, "attention"), target).with_attr("tir.is_scheduled", True)
+
+
+def _head(
+    spec: AttentionSpec, buffers: Mapping[str, Buffer], place: tuple[Expr, Expr], share: Expr, target: Target
+) -> Stmt:
+    """Every so many blocks of one head, from the block ``share`` on.
+
+    What is not contiguous is copied first: strides of nearly a power of two leave most of the L1 cache unused.
+    """
+    shares = 1 if spec.heads % target.cores == 0 else target.cores
+    panels = Panels(tile_for(target), spec.queries)
+    batch, head = place
+    kept: list[Buffer] = []
+    copies: list[Stmt] = []
+
+    def element(name: str, tokens: Dim, source: Expr) -> Element:
+        def there(token: Expr, d: Expr) -> Expr:
+            return load(buffers[name], spec.place(name, batch, source, token, d))
+
+        if name not in spec.token_major:
+            return there
+        copy = scratch([tokens, spec.depth], f"{name}_of_head")
+        kept.append(copy)
+        line = lambda token: loop(spec.depth, lambda d: store(copy, [token, d], there(token, d)), name="d")  # noqa: E731
+        copies.append(loop(tokens, line, name="token"))
+        return lambda token, d: load(copy, [token, d])
+
+    kv_head = head // index(spec.heads // spec.kv_heads)
+    elements = element("q", spec.queries, head), element("k", spec.keys, kv_head), element("v", spec.keys, kv_head)
+
+    def block(tile: Tile, first: Expr, _: bool) -> Stmt:
+        return _block(_Block(spec, tile, *elements, buffers.get("mask"), buffers["out"], batch, head, first))
+
+    own = (panels.count - share + index(shares - 1)) // index(shares)
+    blocks = loop(own, lambda i: panels.at(i * index(shares) + share, block), name="block")
+    return with_buffers(kept, sequence([*copies, blocks]))

@@ -23,11 +23,13 @@ class Context:
         kernels: problem and schedule of packed operators.
         symbols: the TVM variables of symbolic sizes.
         builder: Relax's block builder.
+        results: from the name of each variable that holds a node's result to the name of the node.
     """
 
     def __init__(self, importer: Any, target: Target, graph: fx.Graph, kernels: Mapping[str, Packed]) -> None:
         self.target = target
         self.kernels = kernels
+        self.results: dict[str, str] = {}
         self.builder: relax.BlockBuilder = importer.block_builder
         self._env: dict[fx.Node, Any] = importer.env
         inputs = [(node, self._env[node]) for node in graph.find_nodes(op="placeholder") if node in self._env]

@@ -75,16 +75,11 @@ def _name(node: fx.Node) -> str:
 
 
 class _Converter:
-    """Translates one node; what the importer calls for every operator of the graph.
-
-    Attributes:
-        results: from the name of each variable that holds a node's result to the name of the node.
-    """
+    """Translates one node; what the importer calls for every operator of the graph."""
 
     def __init__(self, target: Target, kernels: Mapping[str, Packed]) -> None:
         self._target = target
         self._kernels = kernels
-        self.results: dict[str, str] = {}
         self._context: Context | None = None
         self._fallbacks: dict[str, Any] = {}
 
@@ -106,8 +101,13 @@ class _Converter:
                 f"{f' ({where})' if where else ''}: {error}"
             ) from error
         if isinstance(result, relax.Var):
-            self.results[result.name] = node.name
+            self._context.results.setdefault(result.name, node.name)
         return result
+
+    @property
+    def results(self) -> dict[str, str]:
+        """From the name of each variable that holds a node's result to the name of the node."""
+        return self._context.results if self._context is not None else {}
 
     def _convert(self, node: fx.Node, context: Context) -> Any:
         ours = CONVERTERS.get(node.target)

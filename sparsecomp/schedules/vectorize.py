@@ -198,7 +198,8 @@ def _apart(loop: For) -> list[For]:
         read = [e.source for e in walk(store.value) if isinstance(e, ir.TensorLoad)]
         if any(s.buffer.same_as(b) for s in stores if not s.buffer.same_as(store.buffer) for b in read):
             return [loop]
-    return [for_like(loop, store) for store in stores] if bound else [loop]
+    sums = len(stores) > 1 and all(_reduction_of(loop, store) is not None for store in stores)
+    return [for_like(loop, store) for store in stores] if bound or sums else [loop]
 
 
 def _strip(loop: For, lanes: int) -> Stmt:

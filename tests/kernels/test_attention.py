@@ -53,3 +53,15 @@ def test_grouped_heads_share_keys_and_values():
     found = call(build(AttentionSpec(1, 4, 2, 9, 9, 16, 0.25), HOST), q, k, v, shape=(1, 4, 9, 16))
     repeated = [t.repeat_interleave(2, 1) for t in (k, v)]
     assert error(found, torch.nn.functional.scaled_dot_product_attention(q, *repeated)) <= 1e-6
+
+
+@pytest.mark.parametrize("heads", [2, 3])
+@pytest.mark.parametrize("swapped", [("q",), ("k", "v"), ("out",), ("k", "out", "q", "v")])
+def test_what_is_stored_token_by_token(swapped, heads):
+    shapes = {"q": (2, heads, 37, 16), "k": (2, heads, 41, 16), "v": (2, heads, 41, 16)}
+    given = {name: torch.randn(shape) for name, shape in shapes.items()}
+    spec = AttentionSpec(2, heads, heads, 37, 41, 16, 0.25, token_major=swapped)
+    stored = [value.transpose(1, 2).contiguous() if name in swapped else value for name, value in given.items()]
+    found = call(build(spec, HOST), *stored, shape=tuple(spec.place("out", 2, heads, 37, 16)))
+    found = found.transpose(1, 2) if "out" in swapped else found
+    assert error(found, torch.nn.functional.scaled_dot_product_attention(*given.values())) <= 1e-6

@@ -31,3 +31,8 @@ def test_a_large_mean_costs_no_precision(seed):
     x = torch.randn(3, 100) + 1000
     found = call(build_layer_norm(3, 100, 1e-5, False, HOST), x, shape=x.shape)
     assert error(found, F.layer_norm(x.double(), (100,), eps=1e-5)) <= 1e-6
+
+
+def test_sums_that_share_a_loop_are_in_vectors():
+    loops = build_layer_norm(5, 768, 1e-5, True, HOST).script().splitlines()
+    assert not [line for line in loops if "in range(T.int64(768))" in line]

@@ -41,3 +41,22 @@ def test_the_code_of_each_function_is_kept():
     report = compiled().report
     assert set(report.code) == {call["function"] for call in report.calls}
     assert all("T.prim_func" in text for text in report.code.values())
+
+
+def test_attention_between_linear_layers_moves_no_heads():
+    def attend(net, x):
+        q, k, v = (layer(x).unflatten(-1, (2, 8)).transpose(1, 2) for layer in (net.q, net.k, net.v))
+        return net.out(torch.nn.functional.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2))
+
+    model = net(attend, **{name: nn.Linear(16, 16) for name in ("q", "k", "v", "out")})
+    calls = sparsecomp.compile(model, "native", (tensor(2, 5, 16),)).report.calls
+    assert [call["rule"] for call in calls] == [*["linear"] * 3, "attention", "linear"]
+    assert "scaled_dot_product_attention" in calls[3]["nodes"]
+
+
+def test_permutations_become_one():
+    model = net(lambda net, x: x.permute(2, 0, 1).transpose(0, 2).permute(1, 2, 0))
+    x = tensor(2, 3, 4)
+    compiled = sparsecomp.compile(model, "native", (x,))
+    assert torch.equal(compiled(x), model(x))
+    assert len(compiled.report.calls) == 1

@@ -8,9 +8,14 @@ from tvm import relax, te, tirx
 
 from sparsecomp.kernels import attention
 from sparsecomp.lower.context import Context
+from sparsecomp.lower.converters.view import axes_of
 from sparsecomp.program import arguments
 
 aten = torch.ops.aten
+
+
+SWAPPED = [0, 2, 1, 3]
+"""The permutation between [batch, heads, tokens, depth] and [batch, tokens, heads, depth]."""
 
 
 def _attention(node: fx.Node, context: Context) -> Any:
@@ -19,23 +24,42 @@ def _attention(node: fx.Node, context: Context) -> Any:
     if out.dtype != torch.float32 or len(q) > 4:
         return None
     depth = -(-max(q[-1], v[-1]) // context.target.lanes) * context.target.lanes
-    inputs = [_padded(given[name], dims, depth, context) for name, dims in (("query", q), ("key", k), ("value", v))]
+    operands = {"q": given["query"], "k": given["key"], "v": given["value"]}
+    swapped = {name for name, value in operands.items() if _swaps(value)}
+    if len(node.users) > 0 and all(_swaps(user) for user in node.users):
+        swapped.add("out")
+    sources = [value.args[0] if name in swapped else value for name, value in operands.items()]
+    inputs = [_padded(source, depth, context) for source in sources]
     mask = given["attn_mask"]
     if mask is not None:
         inputs.append(context.reshape(mask, _rank4(context.symbols.dims(mask.meta["val"].shape))))
-    spec = _spec(given, q, k, depth, context)
+    spec = _spec(given, q, k, depth, tuple(sorted(swapped)), context)
+    batch, heads, tokens, _ = _rank4(context.symbols.dims(out.shape))
+    sizes = spec.place("out", batch, heads, tokens, depth)
     result = context.call(
         ("attention", repr(spec)),
         lambda: attention.build(spec, context.target),
         inputs,
-        relax.TensorType(list(inputs[0].ty.shape.values), "float32"),
+        relax.TensorType(sizes, "float32"),
         "attention",
     )
-    return context.reshape(_cut(result, v[-1], context), context.symbols.dims(out.shape))
+    result = _cut(result, v[-1], context)
+    if "out" in swapped:
+        context.results[result.name] = node.name  # the permutation that reads it will be gone
+        return context.emit(relax.op.permute_dims(result, SWAPPED))
+    return context.reshape(result, context.symbols.dims(out.shape))
 
 
-def _padded(value: fx.Node, sizes: list[Any], depth: int, context: Context) -> Any:
+def _swaps(value: fx.Node) -> bool:
+    """Whether a node swaps heads and tokens: the kernel does without."""
+    if value.target not in (aten.permute.default, aten.transpose.int) or value.meta["val"].dim() != 4:
+        return False
+    return axes_of(value) == SWAPPED
+
+
+def _padded(value: fx.Node, depth: int, context: Context) -> Any:
     """Four axes, the last filled up with zeros: they change no score, and give columns that are cut off again."""
+    sizes = context.symbols.dims(value.meta["val"].shape)
     own, result = sizes[-1], context.reshape(value, _rank4(sizes))
     if own == depth:
         return result
@@ -55,7 +79,9 @@ def _cut(result: Any, depth: int, context: Context) -> Any:
     return context.tensor(lambda x: te.compute([*shape[:-1], depth], lambda *i: x(*i), name="cut"), result)
 
 
-def _spec(given: dict[str, Any], q: list[Any], k: list[Any], padded: int, context: Context) -> attention.AttentionSpec:
+def _spec(
+    given: dict[str, Any], q: list[Any], k: list[Any], padded: int, token_major: tuple[str, ...], context: Context
+) -> attention.AttentionSpec:
     mask, scale = given["attn_mask"], given["scale"]
     seen = None if mask is None else mask.meta["val"]
     batch, heads, queries, depth = map(context.parameter, _rank4(q))
@@ -71,6 +97,7 @@ def _spec(given: dict[str, Any], q: list[Any], k: list[Any], padded: int, contex
         mask=None if seen is None else _mask_shape(context.symbols.dims(seen.shape), context),
         mask_dtype="bool" if seen is not None and seen.dtype == torch.bool else "float32",
         causal=bool(given["is_causal"]),
+        token_major=token_major,
     )
 
 

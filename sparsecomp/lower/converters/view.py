@@ -4,7 +4,7 @@ from typing import Any
 
 import torch
 from torch import fx
-from tvm import relax, te, tirx
+from tvm import ir, relax, te, tirx
 
 from sparsecomp.lower.context import Context
 from sparsecomp.program import arguments
@@ -15,6 +15,25 @@ aten = torch.ops.aten
 def _reshape(node: fx.Node, context: Context) -> Any:
     shape = context.symbols.dims(node.meta["val"].shape)
     return context.emit(relax.op.reshape(context.value(node.args[0]), relax.ShapeExpr(shape)))
+
+
+def _permute(node: fx.Node, context: Context) -> Any:
+    """One permutation for a permutation of another, none where they undo each other."""
+    value, axes = context.value(node.args[0]), axes_of(node)
+    before = context.builder.lookup_binding(value) if isinstance(value, relax.Var) else None
+    if isinstance(before, relax.Call) and before.op == ir.Op.get("relax.permute_dims"):
+        value, axes = before.args[0], [int(before.attrs.axes[axis]) for axis in axes]
+    return value if axes == sorted(axes) else context.emit(relax.op.permute_dims(value, axes))
+
+
+def axes_of(node: fx.Node) -> list[int]:
+    """The axes of the input, in the order that a permute or transpose puts them."""
+    axes = list(range(node.meta["val"].dim()))
+    if node.target is aten.permute.default:
+        return [_axis(axis, len(axes)) for axis in arguments(node)["dims"]]
+    first, second = (_axis(axis, len(axes)) for axis in node.args[1:])
+    axes[first], axes[second] = axes[second], axes[first]
+    return axes
 
 
 def _expand(node: fx.Node, context: Context) -> Any:
@@ -129,6 +148,8 @@ def _from_end(index: Any, size: Any) -> Any:
 CONVERTERS: dict[Any, Any] = {
     aten.reshape.default: _reshape,
     aten.expand.default: _expand,
+    aten.permute.default: _permute,
+    aten.transpose.int: _permute,
     aten.pixel_shuffle.default: _pixel_shuffle,
     aten.select.int: _select,
     aten.slice.Tensor: _slice,

@@ -132,7 +132,8 @@ class _Builder:
             side.flat_input() if isinstance(side, Pixels) and side.direct else scratch("packed", side.packed_size)
         )
         if self.blocks > 1 or isinstance(self.side, Tokens):
-            rows = self.slices * self.schedule.slice * self.schedule.rows + self.schedule.lanes
+            past_end = side.line if isinstance(side, Tokens) else self.schedule.lanes
+            rows = self.slices * self.schedule.slice * self.schedule.rows + past_end
             self.sums = scratch("sums", rows * span)
 
     def _tile(self, tile: Expr, first: Expr, last: Expr) -> None:

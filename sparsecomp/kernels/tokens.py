@@ -10,6 +10,7 @@ from sparsecomp.kernels.emit import (
     below,
     let,
     load,
+    prefetch,
     put,
     ramp,
     scratch,
@@ -22,6 +23,8 @@ from sparsecomp.kernels.geometry import narrower
 from sparsecomp.kernels.problem import LinearProblem
 from sparsecomp.kernels.schedule import ColumnSchedule
 
+CACHE_FLOATS = 16  # float32 values of a cache line
+
 
 class Tokens:
     """Columns are tokens."""
@@ -32,6 +35,7 @@ class Tokens:
         self.problem, self.schedule = problem, schedule
         self.tile = schedule.vectors * schedule.lanes
         self.span = schedule.span * self.tile
+        self.line = max(schedule.lanes, CACHE_FLOATS if schedule.lanes > 1 else 1)
         self.groups = 1
         self.group_rows = problem.out_features
         self.group_channels = problem.in_features
@@ -115,18 +119,43 @@ class Tokens:
                 store(packed, column, ramp((k * lanes + i) * self.span + t * lanes, lanes))
 
     def finish(self, sums: Buffer, begin: Expr, end: Expr) -> None:
-        """Transpose the complete sums of the rows ``begin ... end`` back, apply the epilogue and store them."""
-        lanes = self.schedule.lanes
-        with T.serial(0, (end - begin + lanes - 1) // lanes) as m, T.serial(0, self._vectors()) as t:
-            row = let("row", begin + m * lanes)
+        """Transpose the complete sums of the rows ``begin ... end`` back, apply the epilogue and store them.
+
+        A cache line of each token's output is written at once: the lines of a few tokens, which are often a multiple of
+        a page apart, do not stay in the L1 cache together.
+        """
+        lanes, step = self.schedule.lanes, self.line
+        vectors = step // lanes
+        with T.serial(0, (end - begin + step - 1) // step) as m, T.serial(0, self._vectors()) as t:
+            row = let("row", begin + m * step)
             token = let("token", self.first + t * lanes)
-            mask = below(row, end, lanes) if lanes > 1 else None
-            columns = [let("column", load(sums, None, lanes, (row + i) * self.span + t * lanes)) for i in range(lanes)]
-            bias = None if self.bias is None else let("b", load(self.bias, mask, lanes, row))
-            turned = scratch("turned", lanes * lanes)
-            for i, value in enumerate(transpose(columns, lanes)):
-                store(turned, value, ramp(i * lanes, lanes))
+            self._expect(row + step, token)
+            line = scratch("line", lanes * step)
+            for v in range(vectors):
+                self._turn(sums, row + v * lanes, t, line, v)
             with T.serial(0, tirx.min(lanes, self.tokens - token)) as i:
-                residual = None if self.residual is None else load(self.residual, mask, lanes, token + i, row)
-                value = finish(load(turned, None, lanes, i * lanes), bias, residual, self.problem.epilogue, lanes)
-                put(self.y, value, mask, lanes, token + i, row)
+                for v in range(vectors):
+                    self._finish_vector(line, i * step + v * lanes, token + i, row + v * lanes, end)
+
+    def _expect(self, row: Expr, token: Expr) -> None:
+        """Prefetch what the next rows of these tokens are written to, and added from."""
+        for i in range(self.schedule.lanes):
+            at = (tirx.min(token + i, self.tokens - 1), tirx.min(row, self.problem.out_features - 1))
+            prefetch(self.y, *at, write=True)
+            if self.residual is not None:
+                prefetch(self.residual, *at)
+
+    def _turn(self, sums: Buffer, row: Expr, t: Expr, line: Buffer, vector: int) -> None:
+        """A square of sums, transposed, to its place in the lines of some tokens."""
+        lanes = self.schedule.lanes
+        columns = [let("column", load(sums, None, lanes, (row + i) * self.span + t * lanes)) for i in range(lanes)]
+        for i, value in enumerate(transpose(columns, lanes)):
+            store(line, value, ramp(i * self.line + vector * lanes, lanes))
+
+    def _finish_vector(self, line: Buffer, at: Expr, token: Expr, row: Expr, end: Expr) -> None:
+        lanes = self.schedule.lanes
+        mask = below(row, end, lanes) if lanes > 1 else None
+        bias = None if self.bias is None else load(self.bias, mask, lanes, row)
+        residual = None if self.residual is None else load(self.residual, mask, lanes, token, row)
+        value = finish(load(line, None, lanes, at), bias, residual, self.problem.epilogue, lanes)
+        put(self.y, value, mask, lanes, token, row)

@@ -28,9 +28,8 @@ Array = npt.NDArray[np.generic]
 def pack(weight: Array, problem: Problem, schedule: ColumnSchedule) -> tuple[Array, ...]:
     """The weight, ``[out, in]`` or OIHW, as the arguments ``values, bounds[, offsets][, starts, order[, rows]]``."""
     side = _side(problem, schedule)
-    form = Panels(
-        schedule.rows, schedule.depth * side.taps, schedule.sparse, schedule.workers, schedule.slice, schedule.clustered
-    )
+    parts = schedule.workers * schedule.cuts
+    form = Panels(schedule.rows, schedule.depth * side.taps, schedule.sparse, parts, schedule.slice, schedule.clustered)
     matrix = weight.reshape(side.groups, side.group_rows, side.group_channels * side.taps)
     groups = [form.pack(group) for group in matrix]
     values = np.concatenate([g.values.ravel() for g in groups] or [np.zeros(0, np.float32)])
@@ -90,6 +89,7 @@ class _Builder:
         self.columns = side.group_channels * side.taps
         self.blocks = -(-side.group_channels // schedule.depth)
         self.tile = schedule.vectors * schedule.lanes
+        self.parts = schedule.workers * schedule.cuts
 
     def build(self) -> tvm.tirx.PrimFunc:
         with IRBuilder() as builder, T.prim_func(s_tir=True):
@@ -98,11 +98,11 @@ class _Builder:
             self.side.declare_input()
             self._declare_weight()
             self.side.declare_output()
-            parts = self.schedule.workers
+            parts, workers = self.parts, self.schedule.workers
             units = self.side.tiles() * parts
-            with T.parallel(0, parts) as worker:
-                begin = let("begin", worker * units // parts)
-                end = let("end", (worker + 1) * units // parts)
+            with T.parallel(0, workers) as worker:
+                begin = let("begin", worker * units // workers)
+                end = let("end", (worker + 1) * units // workers)
                 self._allocate()
                 with T.serial(begin // parts, (end + parts - 1) // parts) as tile:
                     first = let("first_part", tirx.max(begin - tile * parts, 0))
@@ -115,7 +115,7 @@ class _Builder:
         groups, stored = side.groups, tirx.Var("stored", "int64")
         dense = self.slices * schedule.rows * self.columns * groups
         self.values = argument("values", (tirx.Var("weights", "int64") if schedule.sparse else dense,))
-        self.bounds = argument("bounds", (groups * (schedule.workers + 1),), "int32")
+        self.bounds = argument("bounds", (groups * (self.parts + 1),), "int32")
         if schedule.sparse or side.taps > 1:
             self.offsets = argument("offsets", (stored if schedule.sparse else self.depth,), _offset_type(side))
         if schedule.sparse:
@@ -138,20 +138,30 @@ class _Builder:
 
     def _tile(self, tile: Expr, first: Expr, last: Expr) -> None:
         """All of Y in one group of column tiles, for the parts ``first ... last`` of the rows."""
+        self.group = self.side.begin(tile)
+        if self.schedule.cuts == 1:
+            self._run(first, last)
+            return
+        self.side.pack(self.packed, 0, self.side.group_channels)
+        with T.serial(first, last) as part:
+            self._run(part, part + 1)
+
+    def _run(self, first: Expr, last: Expr) -> None:
+        """These parts of the rows, in all depth blocks."""
         side, s = self.side, self.schedule
-        self.group = side.begin(tile)
-        begin = let("begin_slice", self.bounds[self.group * (s.workers + 1) + first])
-        end = let("end_slice", self.bounds[self.group * (s.workers + 1) + last])
+        begin = let("begin_slice", self.bounds[self.group * (self.parts + 1) + first])
+        end = let("end_slice", self.bounds[self.group * (self.parts + 1) + last])
+        height = s.rows * s.slice
+        self.origin = let("first_row", begin * height)
         with T.serial(0, self.blocks) as block:
             channels = let("channels", tirx.min(s.depth, side.group_channels - block * s.depth))
             self.base = side.base(block * s.depth)
-            if not side.direct:
+            if not side.direct and s.cuts == 1:
                 side.pack(self.packed, block * s.depth, channels)
             with T.serial(0, side.column_tiles()) as column:
                 self._at_width(column, lambda width: self._slices(block, channels, (begin, end), (column, width)))
         if isinstance(side, Tokens):
-            height = s.rows * s.slice
-            side.finish(self.sums, begin * height, tirx.min(end * height, side.group_rows))
+            side.finish(self.sums, self.origin, tirx.min(end * height, side.group_rows))
 
     def _at_width(self, column: Expr, body: Callable[[int], None]) -> None:
         """Run the body for as many vectors as the column tile has: the last tile is narrower."""
@@ -274,7 +284,10 @@ class _Builder:
         s, (column, width) = self.schedule, columns
         span = s.span * self.tile
         return [
-            (((c * s.rows + r) * width + v) * s.lanes, rows(c, r) * span + column * self.tile + v * s.lanes)
+            (
+                ((c * s.rows + r) * width + v) * s.lanes,
+                (rows(c, r) - self.origin) * span + column * self.tile + v * s.lanes,
+            )
             for c in range(s.slice)
             for r in range(s.rows)
             for v in range(width)

@@ -109,7 +109,8 @@ def _column_cycles(problem: Problem, stats: WeightStats, s: ColumnSchedule, targ
     panels = -(-shape.rows // s.rows)
     entries = share * panels * shape.channels * shape.taps
     blocks = -(-shape.channels // s.depth)
-    partial = blocks > 1 or not isinstance(problem, ConvProblem)
+    linear = isinstance(problem, LinearProblem)
+    partial = 0.0 if blocks == 1 and not linear else _from_beyond_l2(s, shape, target) if linear else 1.0
     single = s.sparse and s.rows == 1
     products = (_single_rows if single else _panels)(s, shape, target, entries, panels * blocks, partial)
     reload = (
@@ -122,8 +123,15 @@ def _column_cycles(problem: Problem, stats: WeightStats, s: ColumnSchedule, targ
     return max(shape.tiles * (tile * s.span + packing) / parts, weights * s.span * shape.tiles / parts)
 
 
+def _from_beyond_l2(s: ColumnSchedule, shape: "_Shape", target: Target) -> float:
+    """How many times longer a vector of sums takes to come and go where they do not stay in the L2 cache."""
+    rows = shape.rows / (1 if s.cuts == 1 and shape.tiles >= s.workers else s.workers * s.cuts)
+    room = target.l2_bytes / 4
+    return 1 + 1.3 * min(1.0, max(0.0, rows * shape.tile_bytes * s.span - room) / room)
+
+
 def _single_rows(
-    s: ColumnSchedule, shape: "_Shape", target: Target, entries: float, lists: float, partial: bool
+    s: ColumnSchedule, shape: "_Shape", target: Target, entries: float, lists: float, partial: float
 ) -> float:
     """Cycles of the products where a panel is one row; the constants are fitted to measurements."""
     beyond = min(1.0, max(0.0, s.depth * shape.tile_bytes / target.l1_bytes - 0.9) / 0.9)
@@ -131,10 +139,10 @@ def _single_rows(
     apart = 1.3 if s.direct else 1.0  # channels of x itself lie on pages and in cache sets of their own
     loads = s.vectors * (1 + shape.split) * (1 + 0.9 * beyond * each) * apart
     step = max(0.55 * loads + 0.7 * each, LATENCY * 0.7 / s.slice * each)
-    return entries * step + lists * ((11 / s.slice + 3.5) * each + (2.4 * s.vectors if partial else 0))
+    return entries * step + lists * ((11 / s.slice + 3.5) * each + 2.4 * s.vectors * partial)
 
 
-def _panels(s: ColumnSchedule, shape: "_Shape", target: Target, entries: float, lists: float, partial: bool) -> float:
+def _panels(s: ColumnSchedule, shape: "_Shape", target: Target, entries: float, lists: float, partial: float) -> float:
     """Cycles of the products of higher panels, sparse or dense."""
     from_l1 = s.depth * shape.tile_bytes <= 0.85 * target.l1_bytes
     if s.sparse:
@@ -142,7 +150,7 @@ def _panels(s: ColumnSchedule, shape: "_Shape", target: Target, entries: float, 
     else:
         stream = s.vectors * s.lanes * 4 / L2_BYTES_PER_CYCLE * scalar(target)
         step = step_cycles(s.rows, s.vectors, target, shape.split) + stream * (0.1 if from_l1 else 0.35)
-    return entries * step + lists * (PANEL_OVERHEAD * scalar(target) + (2 * s.rows * s.vectors if partial else 0))
+    return entries * step + lists * (PANEL_OVERHEAD * scalar(target) + 2 * s.rows * s.vectors * partial)
 
 
 def _sparse_step(s: ColumnSchedule, split: float, from_l1: bool, each: float) -> float:

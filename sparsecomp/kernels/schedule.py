@@ -22,6 +22,8 @@ class ColumnSchedule:
             panels.
         clustered: rows with nonzeros in the same columns are in one panel, wherever they are in the weight.
         direct: 1x1 convolution over whole tiles only: multiply x where it is, pack nothing.
+        cuts: linear only: the rows of a thread are computed in so many runs, whose sums stay in the L2 cache between
+            depth blocks; x is packed once for all of them.
     """
 
     rows: int
@@ -35,6 +37,7 @@ class ColumnSchedule:
     direct: bool = False
     slice: int = 1
     clustered: bool = False
+    cuts: int = 1
 
 
 @dataclass(frozen=True)

@@ -141,9 +141,19 @@ def _with_depths(problem: Problem, s: ColumnSchedule, target: Target) -> list[Sc
         depths = {min(channels, max(1, int(share * target.l1_bytes * span) // size)) for share in limits}
         packed = [replace(wide, depth=_even(channels, d)) for d in sorted(depths)]
         found += packed
+        if isinstance(problem, LinearProblem):
+            found += [cut for each in packed for cut in _cut(problem, each, target)]
         if span == 1 and allows_direct(problem, s):
             found += [replace(schedule, direct=True) for schedule in packed]
     return found
+
+
+def _cut(problem: LinearProblem, s: ColumnSchedule, target: Target) -> list[Schedule]:
+    """The same with sums that take an eighth of the L2 cache, where all take more than a quarter, but x does not."""
+    span, room = 4 * s.span * s.vectors * s.lanes, target.l2_bytes // 4
+    if s.depth == problem.in_features or problem.in_features * span > room or problem.out_features * span <= room:
+        return []
+    return [replace(s, cuts=-(-2 * problem.out_features * span // (room * s.workers)))]
 
 
 def _even(channels: int, depth: int) -> int:

@@ -42,7 +42,8 @@ class Tokens:
         self.taps = 1
         self.channel_size = self.span
         self.offsets = (0,)
-        self.packed_size = -(-schedule.depth // schedule.lanes) * schedule.lanes * self.span
+        packed = schedule.depth if schedule.cuts == 1 else problem.in_features
+        self.packed_size = -(-packed // schedule.lanes) * schedule.lanes * self.span
 
     def declare_input(self) -> None:
         """Add the parameter x."""
@@ -69,9 +70,9 @@ class Tokens:
         self.first = let("first", tile * self.span)
         return 0
 
-    def base(self, first_feature: Expr) -> Expr:  # noqa: ARG002  the pixels need it
+    def base(self, first_feature: Expr) -> Expr:
         """Where in the packed tile the features from this one on begin."""
-        return 0
+        return 0 if self.schedule.cuts == 1 else first_feature * self.span
 
     def column_tiles(self) -> Expr:
         """How many column tiles of the group have a token."""
@@ -121,6 +122,7 @@ class Tokens:
     def finish(self, sums: Buffer, begin: Expr, end: Expr) -> None:
         """Transpose the complete sums of the rows ``begin ... end`` back, apply the epilogue and store them.
 
+        The sums begin with those of the row ``begin``.
         A cache line of each token's output is written at once: the lines of a few tokens, which are often a multiple of
         a page apart, do not stay in the L1 cache together.
         """
@@ -132,7 +134,7 @@ class Tokens:
             self._expect(row + step, token)
             line = scratch("line", lanes * step)
             for v in range(vectors):
-                self._turn(sums, row + v * lanes, t, line, v)
+                self._turn(sums, m * step + v * lanes, t, line, v)
             with T.serial(0, tirx.min(lanes, self.tokens - token)) as i:
                 for v in range(vectors):
                     self._finish_vector(line, i * step + v * lanes, token + i, row + v * lanes, end)

@@ -2,7 +2,7 @@
 
 import random
 from dataclasses import replace
-from typing import get_args
+from typing import Any, get_args
 
 import numpy as np
 import pytest
@@ -204,6 +204,23 @@ def test_slices(slice: int, rows: int) -> None:
     conv = ConvProblem(1, 13, 21, 9, 7, (3, 3), padding=(1, 1, 1, 1), epilogue=Epilogue(bias=True, activation="gelu"))
     for expand in (False, True):
         check(conv, ColumnSchedule(rows, 2, 5, 1, True, expand, lanes, 2, slice=slice), density=0.2)
+
+
+@pytest.mark.parametrize("cuts", [2, 3, 7])
+@pytest.mark.parametrize(
+    "change", [{}, {"rows": 2, "clustered": True}, {"rows": 4, "sparse": False}, {"slice": 3}, {"span": 2}], ids=str
+)
+@pytest.mark.parametrize("tokens", [19, 3, None])
+def test_rows_in_cuts(tokens: int | None, change: dict[str, Any], cuts: int) -> None:
+    problem = LinearProblem(tokens, 70, 85, epilogue=Epilogue(bias=True, residual=True, activation="relu"))
+    schedule = ColumnSchedule(1, 2, 32, 1, True, False, HOST.lanes, 2, cuts=cuts)
+    check(problem, replace(schedule, **change), density=0.3, size=19 if tokens is None else None)
+
+
+def test_cuts_are_for_sums_that_leave_the_cache() -> None:
+    wide, narrow = (space(LinearProblem(128, 768, rows), 0.1, AVX2)[0] for rows in (3072, 768))
+    assert isinstance(wide, ColumnSchedule) and wide.cuts > 1
+    assert isinstance(narrow, ColumnSchedule) and narrow.cuts == 1
 
 
 @pytest.mark.parametrize("rows", [2, 4])

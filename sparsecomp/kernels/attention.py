@@ -223,9 +223,16 @@ def build(spec: AttentionSpec, target: Target) -> tirx.PrimFunc:
     # Heads that do not fall evenly on the cores are shared by them.
     shares = 1 if spec.heads % target.cores == 0 else target.cores
 
+    panels = Panels(tile_for(target), spec.queries)
+
     def task(t: Expr) -> Stmt:
-        head = t // index(shares)
-        return _head(spec, buffers, (head // index(spec.heads), head % index(spec.heads)), t % index(shares), target)
+        head, share = t // index(shares), t % index(shares)
+        own = (panels.count - share + index(shares - 1)) // index(shares)
+
+        def blocks(block: Callable[[Tile, Expr, bool], Stmt]) -> Stmt:
+            return loop(own, lambda i: panels.at(i * index(shares) + share, block), name="block")
+
+        return _head(spec, buffers, (head // index(spec.heads), head % index(spec.heads)), blocks)
 
     body = independent(index(spec.batch) * index(spec.heads * shares), task)
     params = [buffers[name] for name in ("q", "k", "v", "mask", "out") if name in buffers]
@@ -233,14 +240,15 @@ def build(spec: AttentionSpec, target: Target) -> tirx.PrimFunc:
 
 
 def _head(
-    spec: AttentionSpec, buffers: Mapping[str, Buffer], place: tuple[Expr, Expr], share: Expr, target: Target
+    spec: AttentionSpec,
+    buffers: Mapping[str, Buffer],
+    place: tuple[Expr, Expr],
+    blocks: Callable[[Callable[[Tile, Expr, bool], Stmt]], Stmt],
 ) -> Stmt:
-    """Every so many blocks of one head, from the block ``share`` on.
+    """Those blocks of one head that ``blocks`` runs over.
 
     What is not contiguous is copied first: strides of nearly a power of two leave most of the L1 cache unused.
     """
-    shares = 1 if spec.heads % target.cores == 0 else target.cores
-    panels = Panels(tile_for(target), spec.queries)
     batch, head = place
     kept: list[Buffer] = []
     copies: list[Stmt] = []
@@ -263,6 +271,4 @@ def _head(
     def block(tile: Tile, first: Expr, _: bool) -> Stmt:
         return _block(_Block(spec, tile, *elements, buffers.get("mask"), buffers["out"], batch, head, first))
 
-    own = (panels.count - share + index(shares - 1)) // index(shares)
-    blocks = loop(own, lambda i: panels.at(i * index(shares) + share, block), name="block")
-    return with_buffers(kept, sequence([*copies, blocks]))
+    return with_buffers(kept, sequence([*copies, blocks(block)]))

@@ -110,7 +110,7 @@ def _column_cycles(problem: Problem, stats: WeightStats, s: ColumnSchedule, targ
     entries = share * panels * shape.channels * shape.taps
     blocks = -(-shape.channels // s.depth)
     linear = isinstance(problem, LinearProblem)
-    partial = 0.0 if blocks == 1 and not linear else _from_beyond_l2(s, shape, target) if linear else 1.0
+    partial = _from_beyond_l2(s, shape, target) if linear else float(blocks > 1)
     single = s.sparse and s.rows == 1
     products = (_single_rows if single else _panels)(s, shape, target, entries, panels * blocks, partial)
     reload = (

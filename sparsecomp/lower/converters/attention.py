@@ -26,7 +26,7 @@ def _attention(node: fx.Node, context: Context) -> Any:
     depth = -(-max(q[-1], v[-1]) // context.target.lanes) * context.target.lanes
     operands = {"q": given["query"], "k": given["key"], "v": given["value"]}
     swapped = {name for name, value in operands.items() if _swaps(value)}
-    if len(node.users) > 0 and all(_swaps(user) for user in node.users):
+    if node.users and all(_swaps(user) for user in node.users):
         swapped.add("out")
     sources = [value.args[0] if name in swapped else value for name, value in operands.items()]
     inputs = [_padded(source, depth, context) for source in sources]

@@ -68,10 +68,13 @@ def inside(start: Expr, limit: Expr, lanes: int) -> Expr:
 
 
 def load(buffer: Buffer, mask: Expr | None, lanes: int, *index: Expr) -> Expr:
-    """The vector at this index, zero where the mask is off; nothing is read there. No mask: all of it."""
+    """The vector at this index, zero where the mask is off; nothing is read there. No mask: all of it.
+
+    The masked load has a name of its own: as an operand of the choice it would become a load of all lanes.
+    """
     if mask is None:
         return buffer[(*index[:-1], ramp(index[-1], lanes))]
-    value = T.masked_load(f"float32x{lanes}", buffer, *index[:-1], ramp(index[-1], lanes), mask)
+    value = let("value", T.masked_load(f"float32x{lanes}", buffer, *index[:-1], ramp(index[-1], lanes), mask))
     return tirx.Select(mask, value, splat(0.0, lanes))  # the lanes that are off are undefined otherwise
 
 

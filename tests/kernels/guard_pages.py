@@ -1,0 +1,73 @@
+"""Run kernels on operands between pages that may not be touched: a process that reads outside of them dies.
+
+python -m tests.kernels.guard_pages
+"""
+
+import ctypes
+import mmap
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import tvm
+
+from sparsecomp.kernels.problem import ConvProblem, Epilogue, LinearProblem, Problem
+from sparsecomp.kernels.row_panel import build, pack
+from sparsecomp.kernels.schedule import Schedule
+from sparsecomp.kernels.space import space
+from tests.kernels.reference import expect, host, operands, relative_error
+
+Array = npt.NDArray[Any]
+PAGE = mmap.PAGESIZE
+ALL = Epilogue(bias=True, residual=True)
+PROBLEMS: list[Problem] = [
+    ConvProblem(1, 16, 16, 9, 12, (3, 3), padding=(1, 1, 1, 1), epilogue=ALL),
+    ConvProblem(1, 16, 16, 9, 12, (3, 3), (2, 2), (1, 1, 1, 1), epilogue=Epilogue(bias=True)),
+    ConvProblem(1, 16, 32, 7, 7, (1, 1), epilogue=ALL),
+    LinearProblem(21, 48, 80, ALL),
+    LinearProblem(1, 48, 80, ALL),
+]
+
+
+def fenced(array: Array, at_end: bool) -> Array:
+    """A copy at the start, or the end, of pages with forbidden ones on both sides."""
+    pages = -(-max(array.nbytes, 1) // PAGE)
+    memory = mmap.mmap(-1, (pages + 2) * PAGE)
+    base = ctypes.addressof(ctypes.c_char.from_buffer(memory))
+    protect = ctypes.CDLL(None, use_errno=True).mprotect
+    for place in (base, base + (pages + 1) * PAGE):
+        if protect(ctypes.c_void_p(place), ctypes.c_size_t(PAGE), 0):
+            raise OSError(ctypes.get_errno(), "mprotect")
+    offset = PAGE + (pages * PAGE - array.nbytes) // 64 * 64 * at_end  # kernels are given aligned arrays
+    copy = np.frombuffer(memory, array.dtype, array.size, offset).reshape(array.shape)
+    copy[...] = array
+    return copy
+
+
+def kinds(problem: Problem, density: float) -> list[Schedule]:
+    """The best guess of each kind of kernel."""
+    first: dict[Any, Schedule] = {}
+    for schedule in space(problem, density, host()):
+        how = (getattr(schedule, name, None) for name in ("sparse", "expand"))
+        first.setdefault((type(schedule), *how), schedule)
+    return list(first.values())
+
+
+def run(problem: Problem, schedule: Schedule, density: float, fence: Callable[[Array], Array]) -> None:
+    """Compute and compare; the process ends by a signal where a forbidden page is touched."""
+    weight, inputs = operands(problem, density, 0)
+    kernel = tvm.compile(build(problem, schedule), target=tvm.target.Target(host().tvm_options()))
+    extra = [inputs[name] for name in ("bias", "residual") if name in inputs]
+    arrays = [fence(each) for each in (inputs["x"], *pack(weight, problem, schedule), *extra, inputs["y"])]
+    kernel(*(tvm.runtime.from_dlpack(each) for each in arrays))
+    assert relative_error(arrays[-1], expect(problem, weight, inputs)) < 1e-5, (problem, schedule)
+
+
+if __name__ == "__main__":
+    for case in PROBLEMS:
+        for share in (0.3, 1.0):
+            for chosen in kinds(case, share):
+                for end in (False, True):
+                    print(case, chosen, "at the end" if end else "at the start", flush=True)
+                    run(case, chosen, share, lambda each, end=end: fenced(each, end))

@@ -5,6 +5,7 @@ python -m tests.kernels.guard_pages
 
 import ctypes
 import mmap
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -69,5 +70,5 @@ if __name__ == "__main__":
         for share in (0.3, 1.0):
             for chosen in kinds(case, share):
                 for end in (False, True):
-                    print(case, chosen, "at the end" if end else "at the start", flush=True)
+                    sys.stderr.write(f"{case} {chosen} at the {'end' if end else 'start'}\n")
                     run(case, chosen, share, lambda each, end=end: fenced(each, end))

@@ -45,11 +45,11 @@ def test_the_code_of_each_function_is_kept():
 
 def test_attention_between_linear_layers_moves_no_heads():
     def attend(net, x):
-        q, k, v = (layer(x).unflatten(-1, (2, 8)).transpose(1, 2) for layer in (net.q, net.k, net.v))
+        q, k, v = (layer(x).unflatten(-1, (2, 16)).transpose(1, 2) for layer in (net.q, net.k, net.v))
         return net.out(torch.nn.functional.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2))
 
-    model = net(attend, **{name: nn.Linear(16, 16) for name in ("q", "k", "v", "out")})
-    calls = sparsecomp.compile(model, "native", (tensor(2, 5, 16),)).report.calls
+    model = net(attend, **{name: nn.Linear(32, 32) for name in ("q", "k", "v", "out")})
+    calls = sparsecomp.compile(model, "native", (tensor(2, 5, 32),)).report.calls
     assert [call["rule"] for call in calls] == [*["linear"] * 3, "attention", "linear"]
     assert "scaled_dot_product_attention" in calls[3]["nodes"]
 

@@ -18,7 +18,21 @@ from tvm import tirx
 from tvm.script.ir_builder import IRBuilder
 
 from sparsecomp.kernels.channel_output import ChannelOutput
-from sparsecomp.kernels.emit import Buffer, Expr, argument, below, let, load, local, put, ramp, scratch, splat, store
+from sparsecomp.kernels.emit import (
+    Buffer,
+    Expr,
+    argument,
+    below,
+    each_worker,
+    let,
+    load,
+    local,
+    put,
+    ramp,
+    scratch,
+    splat,
+    store,
+)
 from sparsecomp.kernels.problem import ConvProblem
 from sparsecomp.kernels.schedule import ChannelSchedule
 
@@ -66,7 +80,7 @@ class _Builder:
             self._declare()
             source = self._padded() if any(p.padding) else self.x
             units = self.images * p.groups * self.panels * self.chunks
-            with T.parallel(0, parts) as worker:
+            with each_worker(parts) as worker:
                 self.sums = scratch("sums", (self.schedule.chunk * p.out_width + self.schedule.lanes) * self.panel)
                 with T.serial(worker * units // parts, (worker + 1) * units // parts) as unit:
                     self._unit(source, unit)
@@ -85,7 +99,7 @@ class _Builder:
         buffer = IRBuilder.name(
             "padded", T.alloc_buffer((self.images, p.in_channels, self.height, self.width), align=64)
         )
-        with T.parallel(0, self.schedule.workers) as worker:
+        with each_worker(self.schedule.workers) as worker:
             first, last = worker * planes // self.schedule.workers, (worker + 1) * planes // self.schedule.workers
             with T.serial(first, last) as plane, T.serial(0, self.height) as row:
                 image, channel = plane // p.in_channels, plane % p.in_channels

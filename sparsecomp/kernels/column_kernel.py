@@ -15,7 +15,21 @@ from tvm import tirx
 from tvm.script.ir_builder import IRBuilder
 
 from sparsecomp.formats.panels import PackedPanels, Panels
-from sparsecomp.kernels.emit import Buffer, Expr, argument, guard, let, load, local, put, ramp, scratch, splat, store
+from sparsecomp.kernels.emit import (
+    Buffer,
+    Expr,
+    argument,
+    each_worker,
+    guard,
+    let,
+    load,
+    local,
+    put,
+    ramp,
+    scratch,
+    splat,
+    store,
+)
 from sparsecomp.kernels.pixels import Pixels, RowOf
 from sparsecomp.kernels.problem import ConvProblem, Problem
 from sparsecomp.kernels.schedule import ColumnSchedule
@@ -100,7 +114,7 @@ class _Builder:
             self.side.declare_output()
             parts, workers = self.parts, self.schedule.workers
             units = self.side.tiles() * parts
-            with T.parallel(0, workers) as worker:
+            with each_worker(workers) as worker:
                 begin = let("begin", worker * units // workers)
                 end = let("end", (worker + 1) * units // workers)
                 self._allocate()

@@ -29,6 +29,7 @@ PANEL_ROWS = (1, 2, 4, 8)
 WORTH = 0.8  # clustering is considered where it makes panels this much fuller
 SAMPLE = 1024  # rows of a large weight that clustering is judged by
 PANEL_OVERHEAD = 14
+LAUNCH = 5e-6  # seconds to wake other threads and wait for the last, and what they do twice
 
 
 @dataclass(frozen=True)
@@ -75,7 +76,7 @@ def _clustered(matrix: npt.NDArray[np.bool_]) -> tuple[float, ...]:
 
 
 def predict(problem: Problem, stats: WeightStats, schedule: Schedule, target: Target) -> float:
-    """The seconds that one call is thought to take, on all cores of the target."""
+    """The seconds that one call is thought to take."""
     cycle = 4 * target.lanes / target.flops
     if isinstance(schedule, FeatureSchedule):
         assert isinstance(problem, LinearProblem)
@@ -88,18 +89,19 @@ def predict(problem: Problem, stats: WeightStats, schedule: Schedule, target: Ta
         cycles = winograd_cycles(problem, schedule, target)
     else:
         cycles = _column_cycles(problem, stats, schedule, target)
-    return cycle * (cycles + 0.7 * _traffic_cycles(problem, target))
+    parts = min(schedule.workers, target.cores)
+    return cycle * (cycles + 0.7 * _traffic_cycles(problem, target) / parts) + (LAUNCH if parts > 1 else 0.0)
 
 
 def _traffic_cycles(problem: Problem, target: Target) -> float:
-    """Cycles to bring x in from the cache that it fits, and y out: a store reads the line that it writes."""
+    """Cycles of one core to bring x in from the cache that it fits, and y out; a store reads the line first."""
     p = problem
     if isinstance(p, LinearProblem):
         values = p.judged * (p.in_features + 2 * p.out_features)
     else:
         pixels = 2 * p.out_channels * p.out_height * p.out_width
         values = (p.batch or 1) * (p.in_channels * p.height * p.width + pixels)
-    return stream_cycles(4 * values, target) / target.cores
+    return stream_cycles(4 * values, target)
 
 
 def _column_cycles(problem: Problem, stats: WeightStats, s: ColumnSchedule, target: Target) -> float:

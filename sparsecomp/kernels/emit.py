@@ -57,6 +57,11 @@ def argument(name: str, shape: Sequence[Expr], dtype: str = "float32") -> Buffer
     return T.arg(name, T.buffer(tuple(shape), dtype))
 
 
+def each_worker(count: int) -> Any:
+    """A loop over the workers, each on a thread of its own; one of them needs no other thread."""
+    return T.parallel(0, count) if count > 1 else T.serial(0, count)
+
+
 def below(start: Expr, limit: Expr, lanes: int) -> Expr:
     """The mask of the lanes with ``start + lane < limit``."""
     return ramp(start, lanes) < tirx.Broadcast(limit, lanes)

@@ -11,7 +11,20 @@ import tvm.tirx.script.builder.ir as T
 from tvm import tirx
 from tvm.script.ir_builder import IRBuilder
 
-from sparsecomp.kernels.emit import Expr, argument, below, let, load, local, put, ramp, scratch, splat, store
+from sparsecomp.kernels.emit import (
+    Expr,
+    argument,
+    below,
+    each_worker,
+    let,
+    load,
+    local,
+    put,
+    ramp,
+    scratch,
+    splat,
+    store,
+)
 from sparsecomp.kernels.epilogue import finish, is_long
 from sparsecomp.kernels.problem import LinearProblem
 from sparsecomp.kernels.schedule import FeatureSchedule
@@ -50,7 +63,7 @@ class _Builder:
             self.full = let("full_tiles", tokens // size)
             self.rest = let("rest", tokens % size)
             tiles = let("tiles", (tokens + size - 1) // size)
-            with T.parallel(0, parts) as worker:
+            with each_worker(parts) as worker:
                 begin = let("begin", worker * (tiles * self.panels) // parts)
                 end = let("end", (worker + 1) * (tiles * self.panels) // parts)
                 with T.If(end > begin), T.Then(), T.serial(begin // tiles, (end - 1) // tiles + 1) as panel:

@@ -10,6 +10,7 @@ from sparsecomp.kernels.schedule import ChannelSchedule, ColumnSchedule, Feature
 from sparsecomp.targets.base import Target
 
 SLICES = (1, 2, 3, 4)
+ALONE = 16  # of the best schedules are also considered on one thread
 
 
 def space(problem: Problem, stats: WeightStats | float, target: Target) -> list[Schedule]:
@@ -28,7 +29,15 @@ def space(problem: Problem, stats: WeightStats | float, target: Target) -> list[
         candidates += [*_scalar_schedules(problem, target), *_feature_schedules(problem, target)]
     else:
         candidates += [*_channel_schedules(problem, target), *_winograd_schedules(problem, target)]
-    return sorted(candidates, key=lambda s: predict(problem, known, s, target))
+    ranked = sorted(candidates, key=lambda s: predict(problem, known, s, target))
+    if target.cores == 1 or _size_varies(problem):
+        return ranked
+    alone = [replace(s, workers=1) for s in ranked[:ALONE]]
+    return sorted([*ranked, *alone], key=lambda s: predict(problem, known, s, target))
+
+
+def _size_varies(problem: Problem) -> bool:
+    return (problem.tokens if isinstance(problem, LinearProblem) else problem.batch) is None
 
 
 def _merges(schedule: ColumnSchedule) -> bool:

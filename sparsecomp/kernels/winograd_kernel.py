@@ -25,6 +25,7 @@ from sparsecomp.kernels.emit import (
     Expr,
     argument,
     below,
+    each_worker,
     guard,
     let,
     load,
@@ -87,7 +88,7 @@ class _Builder:
             images = batch if isinstance(batch, int) else let("images", tirx.Cast("int32", batch))
             self.rows = images * self.down
             units = let("units", (self.rows + self.schedule.rows - 1) // self.schedule.rows * parts)
-            with T.parallel(0, parts) as worker:
+            with each_worker(parts) as worker:
                 begin, end = let("begin", worker * units // parts), let("end", (worker + 1) * units // parts)
                 self._allocate()
                 with T.serial(begin // parts, (end + parts - 1) // parts) as chunk:

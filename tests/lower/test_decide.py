@@ -48,7 +48,7 @@ def test_where_nothing_was_measured_the_cost_model_chooses():
 def test_the_shape_is_that_of_the_example():
     shapes = []
     head(lambda problem, shape, stats, schedules: shapes.append(list(shape)) or {})
-    assert shapes == [[8, 48]] * 3
+    assert shapes == [[8, 48], [8, 48], [8, 96]]
 
 
 def test_where_the_tokens_vary_those_of_the_example_judge_the_schedules():

@@ -1,5 +1,6 @@
 """Small programs, and a worker that needs no process."""
 
+import torch
 from torch import nn
 
 from sparsecomp.compilation import Compilation
@@ -19,12 +20,12 @@ def sparse(layer, density=0.25):
 
 
 def two_kinds():
-    """A network of three layers of which two are alike, and its input."""
+    """A network of three layers of which two are alike, and the third shares no schedule with them; and its input."""
     model = net(
-        lambda net, x: net.head(net.second(net.first(x).relu()).relu()),
+        lambda net, x: net.head(torch.cat([net.second(net.first(x).relu()).relu(), x], dim=-1)),
         first=nn.Linear(48, 48),
         second=nn.Linear(48, 48),
-        head=nn.Linear(48, 20),
+        head=nn.Linear(96, 20),
     )
     for layer in (model.first, model.second, model.head):
         sparse(layer)

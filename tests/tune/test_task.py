@@ -71,6 +71,6 @@ def test_what_has_no_choice_of_schedules_is_left_out():
 def test_bytes_of_the_weights_that_a_call_reads():
     model, x = two_kinds()
     tasks = collect(rewritten(model, x), detect())
-    assert weight_bytes(tasks) == (2 * 48 * 48 + 20 * 48) * 6 // 4
+    assert weight_bytes(tasks) == (2 * 48 * 48 + 20 * 96) * 6 // 4
     torch.nn.init.ones_(model.head.weight)
-    assert weight_bytes(collect(rewritten(model, x), detect())) == 2 * 48 * 48 * 6 // 4 + 20 * 48 * 4
+    assert weight_bytes(collect(rewritten(model, x), detect())) == 2 * 48 * 48 * 6 // 4 + 20 * 96 * 4

@@ -29,7 +29,7 @@ PANEL_ROWS = (1, 2, 4, 8)
 WORTH = 0.8  # clustering is considered where it makes panels this much fuller
 SAMPLE = 1024  # rows of a large weight that clustering is judged by
 PANEL_OVERHEAD = 14
-LAUNCH = 5e-6  # seconds to wake other threads and wait for the last, and what they do twice
+LAUNCH = 8e-6  # seconds to wake other threads, to wait for the last, and to fetch what they wrote
 
 
 @dataclass(frozen=True)

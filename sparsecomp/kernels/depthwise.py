@@ -5,6 +5,8 @@ from dataclasses import dataclass
 
 from tvm import tirx
 
+from sparsecomp.kernels import depthwise_rows
+from sparsecomp.kernels.problem import Activation, Epilogue
 from sparsecomp.kernels.windows import Window, sweep
 from sparsecomp.schedules.finish import finish
 from sparsecomp.schedules.loops import function, index, load, parallel_where_it_pays, scratch, store
@@ -36,12 +38,15 @@ class DepthwiseSpec:
 
     window: Window
     bias: bool = False
-    activation: str | None = None
+    activation: Activation | None = None
 
 
 def build(spec: DepthwiseSpec, target: Target) -> tirx.PrimFunc:
     """The function (x, weight[, bias], out) for ``spec``, float32."""
     window = spec.window
+    if depthwise_rows.applies(window):
+        done = depthwise_rows.build(window, spec.bias, Epilogue(activation=spec.activation), target)
+        return done.with_attr("tir.is_scheduled", True)
     x = scratch([window.batch, window.channels, window.height, window.width], "x")
     weight = scratch([window.channels, 1, *window.size], "weight")
     bias = scratch([window.channels], "bias")

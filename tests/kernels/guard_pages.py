@@ -7,16 +7,20 @@ import ctypes
 import mmap
 import sys
 from collections.abc import Callable
+from itertools import product
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import tvm
 
+from sparsecomp.kernels.depthwise import DepthwiseSpec
+from sparsecomp.kernels.depthwise import build as build_depthwise
 from sparsecomp.kernels.problem import ConvProblem, Epilogue, LinearProblem, Problem
 from sparsecomp.kernels.row_panel import build, pack
 from sparsecomp.kernels.schedule import Schedule
 from sparsecomp.kernels.space import space
+from sparsecomp.kernels.windows import Window
 from tests.kernels.reference import expect, host, operands, relative_error
 
 Array = npt.NDArray[Any]
@@ -65,7 +69,28 @@ def run(problem: Problem, schedule: Schedule, density: float, fence: Callable[[A
     assert relative_error(arrays[-1], expect(problem, weight, inputs)) < 1e-5, (problem, schedule)
 
 
+def run_depthwise(size: int, stride: int, fence: Callable[[Array], Array]) -> None:
+    """The same for a depthwise convolution of 3x3."""
+    window = Window(1, 5, size, size, (3, 3), (stride, stride), (1, 1))
+    kernel = tvm.compile(build_depthwise(DepthwiseSpec(window), host()), target=tvm.target.Target(host().tvm_options()))
+    x, weight = (np.ones(shape, np.float32) for shape in ((1, 5, size, size), (5, 1, 3, 3)))
+    y = np.full((1, 5, window.out_height, window.out_width), np.nan, np.float32)
+    arrays = [fence(each) for each in (x, weight, y)]
+    kernel(*(tvm.runtime.from_dlpack(each) for each in arrays))
+    assert np.array_equal(arrays[-1], np.broadcast_to(_ones(size)[::stride, ::stride], y.shape)), (size, stride)
+
+
+def _ones(size: int) -> Array:
+    """How many pixels a window of 3x3 sees of an image of this size."""
+    seen = np.full(size, 3.0, np.float32)
+    seen[[0, -1]] = 2
+    return np.outer(seen, seen)
+
+
 if __name__ == "__main__":
+    for side, step, end in product((7, 14, 21, 40), (1, 2), (False, True)):
+        sys.stderr.write(f"depthwise {side} {step} at the {'end' if end else 'start'}\n")
+        run_depthwise(side, step, lambda each, end=end: fenced(each, end))
     for case in PROBLEMS:
         for share in (0.3, 1.0):
             for chosen in kinds(case, share):

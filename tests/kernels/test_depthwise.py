@@ -9,7 +9,11 @@ from sparsecomp.kernels.depthwise import DepthwiseSpec, build
 from sparsecomp.kernels.windows import Window
 from tests.schedules.reference import HOST, call, error
 
-CASES = [(16, 19, 3, 1, 1), (8, 20, 3, 2, 1), (5, 19, 5, 2, 2), (3, 33, 7, 1, 3), (4, 7, 3, 1, 0), (1, 3, 3, 1, 1)]
+CASES = [
+    *[(16, 19, 3, 1, 1), (8, 20, 3, 2, 1), (5, 19, 5, 2, 2), (3, 33, 7, 1, 3), (4, 7, 3, 1, 0), (1, 3, 3, 1, 1)],
+    *[(3, 7, 3, 1, 1), (3, 14, 3, 2, 1), (2, 56, 3, 1, 1), (3, 28, 5, 2, 2), (2, 40, 2, 2, 0), (2, 35, 4, 1, 2)],
+    *[(3, 21, 3, 3, 1), (2, 20, 9, 1, 4)],  # another stride, more taps than are written out
+]
 ACTIVATIONS = {
     None: lambda v: v,
     "relu": F.relu,

@@ -1,0 +1,183 @@
+"""Depthwise convolution of stride 1 or 2: blocks of output rows in registers, straight from the image.
+
+    for each plane (image, channel)                                     parallel
+        for each block of output rows, for each strip of one vector
+            for each input row of the block, for each column of the filter
+                load a vector of the input, once, and add it to all sums of the block that it belongs to
+
+Nothing is copied or padded. What lies above and below the image is left out when the code is made; what lies beside it
+is masked, in the strips at the sides only. With stride 2 every other lane is picked from two vectors side by side.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from itertools import groupby
+
+import tvm
+import tvm.tirx.script.builder.ir as T
+from tvm import tirx
+from tvm.script.ir_builder import IRBuilder
+
+from sparsecomp.kernels.emit import (
+    Expr,
+    argument,
+    below,
+    each,
+    each_worker,
+    inside,
+    let,
+    load,
+    local,
+    put,
+    ramp,
+    shuffle,
+    splat,
+    store,
+)
+from sparsecomp.kernels.epilogue import activate
+from sparsecomp.kernels.problem import Epilogue
+from sparsecomp.kernels.windows import Window
+from sparsecomp.schedules.parallelize import MIN_WORK
+from sparsecomp.targets.base import Target
+
+ROWS = 4  # of a block: a vector of the input serves up to so many sums
+MOST_TAPS = 49  # of a filter; all of them are written out
+
+
+def applies(window: Window) -> bool:
+    """Whether this kernel computes it."""
+    return max(window.stride) <= 2 and window.size[0] * window.size[1] <= MOST_TAPS
+
+
+def build(window: Window, bias: bool, epilogue: Epilogue, target: Target) -> tvm.tirx.PrimFunc:
+    """The function (x, weight[, bias], y): images NCHW, weight [channels, 1, rows, columns], bias [channels]."""
+    return _Builder(window, bias, epilogue, target.lanes, target.cores).build()
+
+
+@dataclass
+class _Builder:
+    """Emits one kernel."""
+
+    window: Window
+    has_bias: bool
+    epilogue: Epilogue
+    lanes: int
+    cores: int
+
+    def build(self) -> tvm.tirx.PrimFunc:
+        w = self.window
+        with IRBuilder() as builder, T.prim_func(s_tir=True):
+            T.func_name("depthwise")
+            T.func_attr({"tirx.noalias": True})
+            self.x = argument("x", (w.batch, w.channels, w.height, w.width))
+            self.weight = argument("weight", (w.channels, 1, *w.size))
+            self.bias = argument("bias", (w.channels,)) if self.has_bias else None
+            self.y = argument("y", (w.batch, w.channels, w.out_height, w.out_width))
+            images = w.batch if isinstance(w.batch, int) else let("images", tirx.Cast("int32", w.batch))
+            planes, workers = images * w.channels, self._workers()
+            with each_worker(workers) as worker:
+                first, last = let("first", worker * planes // workers), let("last", (worker + 1) * planes // workers)
+                with T.serial(first, last) as plane:
+                    self._plane(let("image", plane // w.channels), let("channel", plane % w.channels))
+        return builder.get()
+
+    def _workers(self) -> int:
+        """One where it takes less than to wake the others."""
+        w = self.window
+        taps = w.channels * w.out_height * w.out_width * w.size[0] * w.size[1]
+        return self.cores if not isinstance(w.batch, int) or w.batch * taps >= 4 * MIN_WORK else 1
+
+    def _plane(self, image: Expr, channel: Expr) -> None:
+        rows, columns = self.window.size
+        self.at = (image, channel)
+        taps = [self.weight[channel, 0, r, s] for r in range(rows) for s in range(columns)]
+        self.taps = [let("tap", splat(tap, self.lanes)) for tap in taps]
+        self.start = splat(0.0, self.lanes) if self.bias is None else let("bias", splat(self.bias[channel], self.lanes))
+        height = min(ROWS, self.window.out_height)
+        starts = list(range(0, self.window.out_height - height + 1, height))
+        _alike(starts, lambda y: self._is_inside(y, height), lambda y, like: self._strips(y, like, height))
+        if rest := self.window.out_height % height:
+            last = self.window.out_height - rest
+            self._strips(last, last, rest)
+
+    def _is_inside(self, y: int, height: int) -> bool:
+        """Whether a block of output rows reads no row outside of the image."""
+        w = self.window
+        top = y * w.stride[0] - w.padding[0]
+        return top >= 0 and top + (height - 1) * w.stride[0] + w.size[0] <= w.height
+
+    def _strips(self, y: Expr, like: int, height: int) -> None:
+        """A block of output rows from row ``y``, in all columns; ``like`` is a row with the same rows outside."""
+        width, lanes = self.window.out_width, self.lanes
+        starts = [*range(0, width - lanes + 1, lanes)]
+        if width % lanes:
+            starts.append(max(0, width - lanes))  # the last strip begins early rather than end outside
+        _alike(starts, self._is_whole, lambda x, alike: self._block((y, x), (like, alike), height))
+
+    def _is_whole(self, x: int) -> bool:
+        """Whether a strip of outputs reads no column outside of the image."""
+        w, step = self.window, self.window.stride[1]
+        left = x * step - w.padding[1]
+        return left >= 0 and left + (w.size[1] - 1) // step * step + step * self.lanes <= w.width
+
+    def _block(self, first: tuple[Expr, Expr], like: tuple[int, int], height: int) -> None:
+        """A vector in each of ``height`` output rows."""
+        (rows, columns), (above, left), (down, across) = self.window.size, self.window.padding, self.window.stride
+        sums = local("sums", height * self.lanes)
+        places = [ramp(h * self.lanes, self.lanes) for h in range(height)]
+        for place in places:
+            store(sums, self.start, place)
+        for row in range((height - 1) * down + rows):
+            if not 0 <= like[0] * down - above + row < self.window.height:
+                continue
+            vectors = self._row(first[0] * down - above + row, first[1] * across - left, like[1] * across - left)
+            for h in (h for h in range(height) if 0 <= row - h * down < rows):
+                for s, vector in enumerate(vectors):
+                    tap = self.taps[(row - h * down) * columns + s]
+                    store(sums, sums[places[h]] + vector * tap, places[h])
+        for h, place in enumerate(places):
+            value = activate(let("sum", sums[place]), self.epilogue, self.lanes)
+            self._store(value, (first[0] + h, first[1]), like[0] + h)
+
+    def _row(self, row: Expr, column: Expr, like: int) -> list[Expr]:
+        """For each column of the filter, the vector of inputs that it is multiplied with."""
+        columns, step, lanes = self.window.size[1], self.window.stride[1], self.lanes
+        if step == 1:
+            return [self._input(row, column + s, like + s) for s in range(columns)]
+        found: list[Expr] = []
+        for s in range(0, columns, 2):
+            pair = [self._input(row, column + s + shift, like + s + shift) for shift in (0, lanes)]
+            found += [shuffle(pair, list(range(odd, 2 * lanes, 2))) for odd in range(min(2, columns - s))]
+        return found
+
+    def _input(self, row: Expr, column: Expr, like: int) -> Expr:
+        """A vector of an input row, zero beside the image."""
+        if like >= self.window.width or like + self.lanes <= 0:
+            return splat(0.0, self.lanes)
+        whole = like >= 0 and like + self.lanes <= self.window.width
+        mask = None if whole else inside(_int(column), _int(self.window.width), self.lanes)
+        return let("x", load(self.x, mask, self.lanes, *self.at, row, column))
+
+    def _store(self, value: Expr, at: tuple[Expr, Expr], row: int) -> None:
+        """What a vector has too many goes where the next row will be written, but for the last rows."""
+        w = self.window
+        over = w.out_width < self.lanes and row * w.out_width + self.lanes > w.out_height * w.out_width
+        mask = below(_int(at[1]), _int(w.out_width), self.lanes) if over else None
+        put(self.y, value, mask, self.lanes, *self.at, *at)
+
+
+def _int(value: Expr) -> Expr:
+    return tirx.const(value, "int32") if isinstance(value, int) else value
+
+
+def _alike(starts: Sequence[int], plain: Callable[[int], bool], body: Callable[[Expr, int], None]) -> None:
+    """``body(start, like)`` for each start; those that are plain share the code of their first, in a loop."""
+    for is_plain, run in groupby(starts, plain):
+        found = list(run)
+        for group in [found] if is_plain else [[start] for start in found]:
+            each(group, partial(_at, body, group[0]))
+
+
+def _at(body: Callable[[Expr, int], None], like: int, _index: Expr, start: Expr) -> None:
+    body(start, like)

@@ -1,7 +1,8 @@
 """The schedules of the row-panel family that are worth trying for a layer."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
+from operator import itemgetter
 
 from sparsecomp.kernels.cost import PANEL_ROWS, WeightStats, predict
 from sparsecomp.kernels.geometry import allows_direct, flatten, geometry, suits_winograd
@@ -29,11 +30,15 @@ def space(problem: Problem, stats: WeightStats | float, target: Target) -> list[
         candidates += [*_scalar_schedules(problem, target), *_feature_schedules(problem, target)]
     else:
         candidates += [*_channel_schedules(problem, target), *_winograd_schedules(problem, target)]
-    ranked = sorted(candidates, key=lambda s: predict(problem, known, s, target))
-    if target.cores == 1 or _size_varies(problem):
-        return ranked
-    alone = [replace(s, workers=1) for s in ranked[:ALONE]]
-    return sorted([*ranked, *alone], key=lambda s: predict(problem, known, s, target))
+
+    def timed(schedules: Iterable[Schedule]) -> list[tuple[float, Schedule]]:
+        return [(predict(problem, known, s, target), s) for s in schedules]
+
+    ranked = sorted(timed(candidates), key=itemgetter(0))
+    if target.cores > 1 and not _size_varies(problem):
+        ranked += timed(replace(s, workers=1) for _, s in ranked[:ALONE])
+        ranked.sort(key=itemgetter(0))
+    return [s for _, s in ranked]
 
 
 def _size_varies(problem: Problem) -> bool:

@@ -26,6 +26,7 @@ from benchmarks.machine import describe
 from sparsecomp.kernels.problem import LinearProblem, Problem
 from sparsecomp.targets import resolve
 from sparsecomp.targets.base import Target
+from sparsecomp.targets.threads import set_up_threads
 
 CASES = ((1.0, 1), (0.3, 1), (0.2, 1), (0.1, 1), (0.05, 1), (0.1, 4))  # density, rows of a block
 TURNS = 5
@@ -100,6 +101,7 @@ class Engine:
     def __init__(self, threads: int) -> None:
         for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "TVM_NUM_THREADS"):
             os.environ[name] = str(threads)
+        set_up_threads()
         context = multiprocessing.get_context("spawn")
         self._pipe, theirs = context.Pipe()
         cores = sorted(os.sched_getaffinity(0))[:threads]

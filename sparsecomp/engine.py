@@ -1,6 +1,5 @@
 """The engine: calls a compiled library with tensors of any framework, without copying them. Needs no torch."""
 
-import os
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -14,11 +13,9 @@ from tvm import relax
 
 from sparsecomp.errors import InputError
 from sparsecomp.signature import Signature
-from sparsecomp.targets import detect
+from sparsecomp.targets.threads import set_up_threads
 
-# TVM takes half of the cores it sees for hyper-threads of the others and leaves them idle, unless it is told otherwise
-# before its first parallel loop.
-os.environ.setdefault("TVM_NUM_THREADS", str(detect().cores))
+set_up_threads()
 
 ALIGNMENT = 64  # bytes; compiled code loads and stores whole vectors
 

@@ -4,7 +4,6 @@ It is started as ``python -m sparsecomp.tune.worker DESCRIPTOR``, with the descr
 user's script is not run again, as it would be by multiprocessing.
 """
 
-import os
 import signal
 import sys
 from collections.abc import Callable
@@ -13,7 +12,7 @@ from multiprocessing.connection import Connection
 from typing import Any
 
 from sparsecomp.kernels.schedule import Schedule
-from sparsecomp.targets import detect
+from sparsecomp.targets.threads import set_up_threads
 from sparsecomp.tune.timing import Layer, Operands, Runner, compare
 
 READY = "ready"
@@ -74,5 +73,5 @@ def serve(pipe: Connection, measure: Callable[[Any], Any]) -> None:
 
 
 if __name__ == "__main__":
-    os.environ.setdefault("TVM_NUM_THREADS", str(detect().cores))  # as the engine has it
+    set_up_threads()
     serve(Connection(int(sys.argv[1])), Measurer())

@@ -36,8 +36,10 @@ def feature_cycles(problem: LinearProblem, s: FeatureSchedule, target: Target) -
     )
     compute = (step * problem.in_features * panels + stores + inputs) / s.workers
     weights = problem.in_features * panels * panel * 4
-    fetch = stream_cycles(weights, target) / min(s.workers, target.cores)
-    return max(compute, fetch) + 0.25 * min(compute, fetch)  # neither hides all of the other
+    fetch = stream_cycles(weights, target)
+    # Weights are prefetched while those before them are used; for the first of each worker it waits.
+    first = fetch * min(s.depth, problem.in_features) / (problem.in_features * panels)
+    return max(compute, fetch / min(s.workers, target.cores)) + first
 
 
 def step_cycles(rows: int, vectors: int, target: Target, split: float = 0.0) -> float:

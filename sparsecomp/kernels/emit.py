@@ -100,9 +100,9 @@ def put(buffer: Buffer, value: Expr, mask: Expr | None, lanes: int, *index: Expr
             T.evaluate(T.masked_store(buffer, value, *at, mask))
 
 
-def prefetch(buffer: Buffer, *index: Expr, write: bool = False) -> None:
-    """Ask for the cache line of an element, which need not exist."""
-    T.evaluate(tirx.call_intrin("void", "tirx.prefetch", T.address_of(buffer[index]), int(write), 3, 1))
+def prefetch(buffer: Buffer, *index: Expr, write: bool = False, level: int = 1) -> None:
+    """Ask for the cache line of an element, which need not exist, to come to the L1 or L2 cache."""
+    T.evaluate(tirx.call_intrin("void", "tirx.prefetch", T.address_of(buffer[index]), int(write), 4 - level, 1))
 
 
 def each(values: Sequence[int], body: Callable[[Expr, Expr], None]) -> None:

@@ -19,6 +19,7 @@ from sparsecomp.kernels.emit import (
     let,
     load,
     local,
+    prefetch,
     put,
     ramp,
     scratch,
@@ -69,7 +70,10 @@ class _Builder:
                 with T.If(end > begin), T.Then(), T.serial(begin // tiles, (end - 1) // tiles + 1) as panel:
                     first = let("first", tirx.max(begin - panel * tiles, 0))
                     last = let("last", tirx.min(end - panel * tiles, tiles))
+                    # What each step of a tile has to prefetch for the next depth block to be there in time.
+                    self.share = let("share", (self.panel + last - first - 1) // (last - first))
                     with T.serial(0, self.blocks) as block, T.serial(first, last) as tile:
+                        self.done = let("done", tile - first)
                         self._tile(panel, block, tile)
         return builder.get()
 
@@ -112,9 +116,11 @@ class _Builder:
         acc = local("acc", tokens * self.panel)
         self._start(acc, panel, block, token, tokens)
         first = let("first_feature", block * s.depth)
-        with T.serial(0, tirx.min(s.depth, p.in_features - first)) as j:
+        count = let("count", tirx.min(s.depth, p.in_features - first))
+        with T.serial(0, count) as j:
             k = let("k", first + j)
             at = let("at", (panel * p.in_features + k) * self.panel)
+            prefetch(self.values, at + (count - j) * self.panel + (self.done * count + j) * self.share, level=2)
             weights = [let("w", load(self.values, None, s.lanes, at + v * s.lanes)) for v in range(s.vectors)]
             for t in range(tokens):
                 value = let("value", splat(self.x[token + t, k], s.lanes))

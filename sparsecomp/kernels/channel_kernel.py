@@ -27,6 +27,7 @@ from sparsecomp.kernels.emit import (
     let,
     load,
     local,
+    prefetch_share,
     put,
     ramp,
     scratch,
@@ -69,6 +70,8 @@ class _Builder:
         self.full, self.rest = divmod(p.out_width, schedule.pixels)
         self.row_tiles = self.full + bool(self.rest)
         self.chunks = -(-p.out_height // schedule.chunk)
+        # The weights of a block serve the rows of a chunk, or of all chunks, while those that come next are prefetched.
+        self.share = -(-self.panel // ((schedule.chunk if self.blocks > 1 else p.out_height) * self.row_tiles))
         self.height = p.height + p.padding[0] + p.padding[1]
         self.width = p.width + p.padding[2] + p.padding[3]
 
@@ -120,7 +123,8 @@ class _Builder:
         first_row = let("first_row", chunk * s.chunk)
         rows = let("rows", tirx.min(s.chunk, p.out_height - first_row))
         with T.serial(0, self.blocks) as block, T.serial(0, rows) as row, T.serial(0, self.row_tiles) as tile:
-            place = _Place(source, image, group, panel, block, first_row + row, tile * s.pixels)
+            done = (row if self.blocks > 1 else first_row + row) * self.row_tiles + tile
+            place = _Place(source, image, group, panel, block, first_row + row, tile * s.pixels, done)
             at = let("at", (row * p.out_width + tile * s.pixels) * self.panel)
             self._tile(place, at, tile)
         self._finish(image, group, panel, first_row * p.out_width, rows * p.out_width)
@@ -150,10 +154,18 @@ class _Builder:
             tap = (place.group * self.panels + place.panel) * p.taps + r * p.kernel[1] + c
             line = let("line", tap * self.channels + first)
             plane = let("plane", place.group * self.channels + first)
+            ahead = let("ahead", (line + self._distance(place.block)) * self.panel)
             with T.serial(0, count) as j:
+                prefetch_share(self.values, ahead, place.done * count + j, self.share)
                 self._multiply(acc, line + j, (place.source, place.image, plane + j, row, column), pixels)
         for i in range(0, pixels * self.panel, s.lanes):
             put(self.sums, acc[ramp(i, s.lanes)], None, s.lanes, at + i)
+
+    def _distance(self, block: Expr) -> Expr:
+        """How many lines of weights lie between those of a tap and the same tap of the next block, or panel."""
+        s, p = self.schedule, self.problem
+        panel = p.taps * self.channels - (self.blocks - 1) * s.depth
+        return panel if self.blocks == 1 else tirx.if_then_else(block == self.blocks - 1, panel, s.depth)
 
     def _multiply(self, acc: Buffer, line: Expr, at: tuple[Buffer, Expr, Expr, Expr, Expr], pixels: int) -> None:
         """Add what one tap of one channel contributes."""
@@ -195,7 +207,15 @@ class _Place:
     """Where a register tile is."""
 
     def __init__(
-        self, source: Buffer, image: Expr, group: Expr, panel: Expr, block: Expr, row: Expr, column: Expr
+        self,
+        source: Buffer,
+        image: Expr,
+        group: Expr,
+        panel: Expr,
+        block: Expr,
+        row: Expr,
+        column: Expr,
+        done: Expr,
     ) -> None:
         self.source, self.image, self.group, self.panel, self.block = source, image, group, panel, block
-        self.row, self.column = row, column
+        self.row, self.column, self.done = row, column, done

@@ -24,6 +24,7 @@ from sparsecomp.kernels.emit import (
     let,
     load,
     local,
+    prefetch,
     put,
     ramp,
     scratch,
@@ -35,6 +36,7 @@ from sparsecomp.kernels.problem import ConvProblem, Problem
 from sparsecomp.kernels.schedule import ColumnSchedule
 from sparsecomp.kernels.tokens import Tokens
 
+AHEAD_FLOATS = 1024  # between a dense weight that is used and one that is prefetched
 AHEAD = 2  # slices between that whose output is prefetched and that which is multiplied
 Array = npt.NDArray[np.generic]
 
@@ -248,6 +250,8 @@ class _Builder:
         """Add one column to a panel of the slice: each vector of its operand times each of the R weights."""
         s, width = self.schedule, operand[1]
         at = let("offset", operand[0])
+        if not s.sparse:
+            prefetch(self.values, entry * s.rows + AHEAD_FLOATS, level=2)
         x = [load(self.packed, None, s.lanes, at + v * s.lanes) for v in range(width)]
         if s.rows > 1:
             x = [let("x", vector) for vector in x]

@@ -39,7 +39,7 @@ def feature_cycles(problem: LinearProblem, s: FeatureSchedule, target: Target) -
     fetch = stream_cycles(weights, target)
     # Weights are prefetched while those before them are used; for the first of each worker it waits.
     first = fetch * min(s.depth, problem.in_features) / (problem.in_features * panels)
-    return max(compute, fetch / min(s.workers, target.cores)) + first
+    return max(compute + first, fetch / min(s.workers, target.cores))
 
 
 def step_cycles(rows: int, vectors: int, target: Target, split: float = 0.0) -> float:
@@ -64,23 +64,26 @@ def channel_cycles(problem: ConvProblem, s: ChannelSchedule, target: Target) -> 
     panels, blocks = -(-rows // panel), -(-channels // s.depth)
     full, rest = divmod(p.out_width, s.pixels)
     each = scalar(target)
-    stream = 0.3 * s.vectors * s.lanes * 4 / L2_BYTES_PER_CYCLE * each**2  # weights come from the L2 cache
+    stream = 0.15 * s.vectors * s.lanes * 4 / L2_BYTES_PER_CYCLE * each**2  # weights come from the L2 cache
     tile = step_cycles(s.pixels, s.vectors, target)
+    serves = (s.chunk if blocks > 1 else p.out_height) * (full + bool(rest))  # tiles that a block's weights serve
+    stream += 1.5 * (-(-s.vectors // serves) - 1) * each  # those that come next are prefetched in as many steps
     step = full * (tile + stream) + (step_cycles(rest, s.vectors, target) + stream if rest else 0)
     # Each channel's pixels come from a plane of its own; hardware prefetchers follow strides of up to 2 KiB, and beyond
     # that the L2 cache is waited for, unless the tile keeps the core busy for as long or the few lines stay in L1.
     far = (p.height + p.padding[0]) * p.width * 4 > 2048 and channels * p.kernel[0] > 32
-    wait = max(2.0, 24 - tile / each) if far else 2.0
+    wait = max(1.0, 24 - tile / each) if far else 1.0
     step += (full + bool(rest)) * wait / p.kernel[1] * each**2
     leave = min(12, s.depth)  # the end of a short loop is foreseen
     sums = p.out_width * s.vectors * (3 * blocks - 2) + blocks * (full + bool(rest)) * p.taps * leave * each
     row = step * channels * p.taps + sums + p.out_width * s.vectors * 12
     units = (p.batch or 1) * p.groups * panels * -(-p.out_height // s.chunk)
     longest = -(-units // s.workers) * s.chunk * row
-    weights = 0.6 * stream_cycles(p.groups * panels * panel * channels * p.taps * 4, target, 2)
+    weights = stream_cycles(p.groups * panels * panel * channels * p.taps * 4, target, 2)
     padded = (p.batch or 1) * p.in_channels * (p.height + p.padding[0] + p.padding[1])
     copy = padded * (p.width / s.lanes * 3 + 12) if any(p.padding) else 0.0
-    return longest + (copy + weights) / min(s.workers, target.cores)
+    parts = min(s.workers, target.cores)
+    return max(longest, weights / parts) + copy / parts  # weights are prefetched while others are used
 
 
 def winograd_cycles(problem: ConvProblem, s: WinogradSchedule, target: Target) -> float:
@@ -100,7 +103,7 @@ def winograd_cycles(problem: ConvProblem, s: WinogradSchedule, target: Target) -
     transforms = s.rows * (-(-p.in_channels // s.lanes) * read * -(-chunks // s.workers) * s.workers / chunks)
     transforms += s.rows * panels * s.vectors * write
     weights = size**2 * p.in_channels * panels * panel * 4
-    again = stream_cycles(weights, target) * (chunks - 1) if weights > target.l2_bytes / 2 else 0.0
-    parts = min(s.workers, target.cores)
-    # The weights are more than the caches keep from one call to the next, and are fetched while products are made.
-    return max(chunks * (products + transforms) + 0.3 * again, stream_cycles(weights, target, 3)) / parts
+    # They are prefetched while products are made, for each chunk anew where the caches do not keep them, and are more
+    # than the caches keep from one call to the next.
+    fetch = stream_cycles(weights, target, 3) * (chunks if weights > target.l2_bytes / 2 else 1)
+    return (max(chunks * products, fetch) + chunks * transforms) / min(s.workers, target.cores)

@@ -10,6 +10,7 @@ from tvm.script.ir_builder import IRBuilder
 
 Expr = Any
 Buffer = Any
+CACHE_FLOATS = 16  # float32 values of a cache line
 STACK_WORD = 16  # bytes of the TVMFFIAny that TVM allocates on the stack
 
 
@@ -103,6 +104,15 @@ def put(buffer: Buffer, value: Expr, mask: Expr | None, lanes: int, *index: Expr
 def prefetch(buffer: Buffer, *index: Expr, write: bool = False, level: int = 1) -> None:
     """Ask for the cache line of an element, which need not exist, to come to the L1 or L2 cache."""
     T.evaluate(tirx.call_intrin("void", "tirx.prefetch", T.address_of(buffer[index]), int(write), 4 - level, 1))
+
+
+def prefetch_share(buffer: Buffer, start: Expr, step: Expr, share: int) -> None:
+    """Ask for what one step of many does of what is used after them: so many values of a stretch, to the L2 cache.
+
+    Whoever reads weights for the first time waits for them; what they are multiplied with many times over hides that.
+    """
+    for line in range(0, share, CACHE_FLOATS):
+        prefetch(buffer, start + step * share + line, level=2)
 
 
 def each(values: Sequence[int], body: Callable[[Expr, Expr], None]) -> None:

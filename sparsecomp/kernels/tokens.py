@@ -4,6 +4,7 @@ import tvm.tirx.script.builder.ir as T
 from tvm import tirx
 
 from sparsecomp.kernels.emit import (
+    CACHE_FLOATS,
     Buffer,
     Expr,
     argument,
@@ -22,8 +23,6 @@ from sparsecomp.kernels.epilogue import finish
 from sparsecomp.kernels.geometry import narrower
 from sparsecomp.kernels.problem import LinearProblem
 from sparsecomp.kernels.schedule import ColumnSchedule
-
-CACHE_FLOATS = 16  # float32 values of a cache line
 
 
 class Tokens:

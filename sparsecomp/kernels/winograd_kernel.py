@@ -30,6 +30,7 @@ from sparsecomp.kernels.emit import (
     let,
     load,
     local,
+    prefetch_share,
     ramp,
     scratch,
     splat,
@@ -163,12 +164,13 @@ class _Builder:
         size = self.schedule.tiles
         full, rest = divmod(self.tiles, size)
         with T.serial(0, full) as tile:
-            self._product(panel, position, tile * size, size)
+            self._product(panel, position, tile, size)
         if rest:
-            self._product(panel, position, full * size, rest)
+            self._product(panel, position, full, rest)
 
-    def _product(self, panel: Expr, position: Expr, first: Expr, tiles: int) -> None:
+    def _product(self, panel: Expr, position: Expr, tile: Expr, tiles: int) -> None:
         """A register tile: tiles times the channels of a panel."""
+        first, share = tile * self.schedule.tiles, -(-self.panel // -(-self.tiles // self.schedule.tiles))
         s, channels = self.schedule, self.problem.in_channels
         acc = local("acc", tiles * self.panel)
         for i in range(0, tiles * self.panel, s.lanes):
@@ -177,6 +179,7 @@ class _Builder:
         line = let("line", (panel * self.positions + position) * channels)
         with T.serial(0, channels) as k:
             at = let("at", (line + k) * self.panel)
+            prefetch_share(self.values, (line + channels) * self.panel, tile * channels + k, share)
             weights = [let("w", load(self.values, None, s.lanes, at + v * s.lanes)) for v in range(s.vectors)]
             for t in range(tiles):
                 value = let("value", splat(self.inputs[start + t * self.stride + k], s.lanes))

@@ -204,7 +204,8 @@ def _add_border_map(call: Call, affine: Affine, cut: Cut, number: Tensor) -> Non
     image = number.reshape([-1] + [1] * len(spatial)).expand(-1, *spatial)
     arguments = call.arguments | {"input": image[None], "weight": cut.facts.data(affine.parameter[0]), "bias": None}
     border = call.target(**arguments)[0].index_select(0, cut.indices(call.output, affine.target_axis))
-    cut.append(call.output, aten.add.Tensor, cut.constant(call.node, "border", border))
+    if bool(border.any()):  # of a depthwise convolution, the channels that they reach go with them
+        cut.append(call.output, aten.add.Tensor, cut.constant(call.node, "border", border))
 
 
 def _mask(cut: Cut, value: Value, axis: int) -> Tensor:

@@ -37,6 +37,17 @@ def test_a_constant_channel_that_meets_zero_padding_leaves_a_border_map(padding:
     assert len(list(program.calls(aten.add.Tensor))) == padding
 
 
+def test_a_depthwise_channel_that_goes_leaves_no_border_map() -> None:
+    depthwise = nn.Conv2d(6, 6, 3, padding=1, groups=6)
+    model = Chain(nn.Conv2d(3, 6, 1), depthwise, nn.Conv2d(6, 4, 1))
+    kill(model.layers[0], [0, 2], bias=0.9)
+    with torch.no_grad():
+        model.layers[2].weight[:, [0, 2]] = 0
+    program = removed(model, torch.randn(2, 3, 8, 8))
+    assert shapes(program, aten.conv2d.default) == [(4, 3, 1, 1), (4, 1, 3, 3), (4, 4, 1, 1)]
+    assert not list(program.calls(aten.add.Tensor))
+
+
 def test_a_constant_channel_under_padding_of_unknown_size_stays() -> None:
     model = Chain(nn.Conv2d(3, 6, 3, padding=1), nn.Conv2d(6, 4, 3, padding=1), nn.Conv2d(4, 2, 1)).eval()
     kill(model.layers[0], [0, 2], bias=0.9)

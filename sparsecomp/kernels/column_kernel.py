@@ -34,6 +34,7 @@ from sparsecomp.kernels.emit import (
 from sparsecomp.kernels.pixels import Pixels, RowOf
 from sparsecomp.kernels.problem import ConvProblem, Problem
 from sparsecomp.kernels.schedule import ColumnSchedule
+from sparsecomp.kernels.shares import divide
 from sparsecomp.kernels.tokens import Tokens
 
 AHEAD_FLOATS = 1024  # between a dense weight that is used and one that is prefetched
@@ -44,8 +45,8 @@ Array = npt.NDArray[np.generic]
 def pack(weight: Array, problem: Problem, schedule: ColumnSchedule) -> tuple[Array, ...]:
     """The weight, ``[out, in]`` or OIHW, as the arguments ``values, bounds[, offsets][, starts, order[, rows]]``."""
     side = _side(problem, schedule)
-    parts = schedule.workers * schedule.cuts
-    form = Panels(schedule.rows, schedule.depth * side.taps, schedule.sparse, parts, schedule.slice, schedule.clustered)
+    parts, depth = divide(problem, schedule).parts, schedule.depth * side.taps
+    form = Panels(schedule.rows, depth, schedule.sparse, parts, schedule.slice, schedule.clustered)
     matrix = weight.reshape(side.groups, side.group_rows, side.group_channels * side.taps)
     groups = [form.pack(group) for group in matrix]
     values = np.concatenate([g.values.ravel() for g in groups] or [np.zeros(0, np.float32)])
@@ -105,7 +106,8 @@ class _Builder:
         self.columns = side.group_channels * side.taps
         self.blocks = -(-side.group_channels // schedule.depth)
         self.tile = schedule.vectors * schedule.lanes
-        self.parts = schedule.workers * schedule.cuts
+        self.shares = divide(problem, schedule)
+        self.parts = self.shares.parts
 
     def build(self) -> tvm.tirx.PrimFunc:
         with IRBuilder() as builder, T.prim_func(s_tir=True):
@@ -114,17 +116,26 @@ class _Builder:
             self.side.declare_input()
             self._declare_weight()
             self.side.declare_output()
-            parts, workers = self.parts, self.schedule.workers
+            parts = self.parts
             units = self.side.tiles() * parts
-            with each_worker(workers) as worker:
-                begin = let("begin", worker * units // workers)
-                end = let("end", (worker + 1) * units // workers)
+            with each_worker(self.schedule.workers) as worker:
+                begin, end = let("begin", self._limit(worker, units)), let("end", self._limit(worker + 1, units))
                 self._allocate()
                 with T.serial(begin // parts, (end + parts - 1) // parts) as tile:
                     first = let("first_part", tirx.max(begin - tile * parts, 0))
                     last = let("last_part", tirx.min(end - tile * parts, parts))
                     self._tile(tile, first, last)
         return builder.get()
+
+    def _limit(self, worker: Expr, units: Expr) -> Expr:
+        """At which unit the share of a worker begins, and that of the one before it ends."""
+        limits = self.shares.limits
+        if not limits:
+            return worker * units // self.schedule.workers
+        found: Expr = limits[-1]
+        for index in reversed(range(len(limits) - 1)):
+            found = tirx.Select(worker == index, tirx.const(limits[index], "int32"), found)
+        return found
 
     def _declare_weight(self) -> None:
         side, schedule = self.side, self.schedule
@@ -202,7 +213,7 @@ class _Builder:
         with T.serial(*positions) as position:
             if isinstance(side, Pixels):
                 rows = self._rows_of_slice(block, tirx.min(position + AHEAD, positions[1] - 1))
-                guard(last, partial(side.expect_slice, rows, columns[0]))
+                guard(last, partial(side.expect_slice, rows, columns))
             self._slice(block, channels, position, columns)
 
     def _slice(self, block: Expr, channels: Expr, position: Expr, columns: tuple[Expr, int]) -> None:
@@ -279,11 +290,11 @@ class _Builder:
         if isinstance(side, Tokens):
             self._keep(acc, rows, columns)
         elif self.blocks == 1:
-            side.store_slice(acc, rows, columns[0])
+            side.store_slice(acc, rows, columns)
         else:
             with T.If(block == self.blocks - 1):
                 with T.Then():
-                    side.store_slice(acc, rows, columns[0])
+                    side.store_slice(acc, rows, columns)
                 with T.Else():
                     self._keep(acc, rows, columns)
 

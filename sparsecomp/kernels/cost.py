@@ -23,6 +23,7 @@ from sparsecomp.kernels.cost_dense import (
 from sparsecomp.kernels.geometry import Geometry, copies_lines, flatten, geometry, narrower
 from sparsecomp.kernels.problem import ConvProblem, LinearProblem, Problem
 from sparsecomp.kernels.schedule import ChannelSchedule, ColumnSchedule, FeatureSchedule, Schedule, WinogradSchedule
+from sparsecomp.kernels.shares import divide
 from sparsecomp.targets.base import Target
 
 PANEL_ROWS = (1, 2, 4, 8)
@@ -121,7 +122,7 @@ def _column_cycles(problem: Problem, stats: WeightStats, s: ColumnSchedule, targ
     tile = products + reload + (1.8 if single else 1.0) * shape.rows * shape.store_cycles / s.span
     packing = shape.channels * shape.pack_cycles * max(1.0, s.workers / max(1.0, shape.tiles))
     weights = stream_cycles(entries * (4 * s.rows + 2), target)
-    parts = min(s.workers, target.cores)
+    parts = min(s.workers, target.cores) / divide(problem, s).uneven
     return max(shape.tiles * (tile * s.span + packing) / parts, weights * s.span * shape.tiles / parts)
 
 
@@ -182,7 +183,7 @@ def _shape(problem: Problem, s: ColumnSchedule) -> _Shape:
     span = s.span * s.vectors * s.lanes
     vectors = s.span * s.vectors
     if isinstance(problem, LinearProblem):
-        tiles = _token_tiles(problem, s)
+        tiles = _tiles(problem.judged, problem.tokens is not None, s)
         rows = -(-problem.out_features // s.lanes) * s.lanes
         return _Shape(rows, problem.in_features, 1, tiles, span / s.span * 4, 0.0, 6.0 * vectors, 10.0 * vectors)
     flat = flatten(problem)
@@ -191,7 +192,7 @@ def _shape(problem: Problem, s: ColumnSchedule) -> _Shape:
     stores = vectors * 1.5 if g.pitch == flat.out_width else vectors * 3 + (span / g.pitch + s.span) * 8
     aligned = s.expand or flat.taps == 1
     split = 0.0 if aligned else s.lanes / 16 * (0.9 if g.pitch % s.lanes else 1 - 1 / flat.kernel[1])
-    tiles = (problem.batch or 1) * problem.groups * -(-g.columns // span)
+    tiles = (problem.batch or 1) * problem.groups * _tiles(g.columns, True, s)
     return _Shape(
         rows=problem.out_channels // problem.groups,
         channels=problem.in_channels // problem.groups,
@@ -204,13 +205,13 @@ def _shape(problem: Problem, s: ColumnSchedule) -> _Shape:
     )
 
 
-def _token_tiles(problem: LinearProblem, s: ColumnSchedule) -> float:
+def _tiles(columns: int, known: bool, s: ColumnSchedule) -> float:
     """Groups of column tiles; the last may be narrower, and what it takes falls with its width, but not to nothing."""
-    tiles, rest = divmod(problem.judged, s.vectors * s.lanes)
+    tiles, rest = divmod(columns, s.vectors * s.lanes)
     if rest == 0:
         return tiles / s.span
     left = -(-rest // s.lanes)
-    width = min((w for w in narrower(problem.tokens, s) if w >= left), default=s.vectors)
+    width = min((w for w in narrower(columns if known else None, s) if w >= left), default=s.vectors)
     return (tiles + 0.25 + 0.75 * width / s.vectors) / s.span
 
 

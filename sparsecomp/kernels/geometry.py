@@ -111,11 +111,11 @@ def allows_direct(problem: Problem, schedule: ColumnSchedule) -> bool:
     return pixels % (schedule.vectors * schedule.lanes) == 0 and pixels % 256 != 0
 
 
-def narrower(tokens: int | None, schedule: ColumnSchedule) -> tuple[int, ...]:
-    """Vectors of column tiles at the end, where fewer tokens are left: their number, or powers of two if unknown."""
-    if tokens is None:
+def narrower(columns: int | None, schedule: ColumnSchedule) -> tuple[int, ...]:
+    """Vectors of column tiles at the end, where fewer columns are left: their number, or powers of two if unknown."""
+    if columns is None:
         return tuple(1 << bit for bit in reversed(range((schedule.vectors - 1).bit_length())))
-    left = -(-(tokens % (schedule.vectors * schedule.lanes)) // schedule.lanes)
+    left = -(-(columns % (schedule.vectors * schedule.lanes)) // schedule.lanes)
     return (left,) if 0 < left < schedule.vectors else ()
 
 

@@ -21,14 +21,14 @@ from sparsecomp.kernels.emit import (
     store,
 )
 from sparsecomp.kernels.epilogue import finish, is_long
-from sparsecomp.kernels.geometry import flatten, geometry
+from sparsecomp.kernels.geometry import flatten, geometry, narrower
 from sparsecomp.kernels.image_packing import Tile, pack
 from sparsecomp.kernels.problem import ConvProblem
 from sparsecomp.kernels.schedule import ColumnSchedule
 
 LINE = 16  # values of a cache line
 RowOf = Callable[[int, Expr], Expr]
-Store = Callable[[Buffer, Expr, Expr, Expr], None]
+Store = Callable[[Buffer, Expr, Expr, tuple[Expr, int]], None]
 
 
 class Pixels:
@@ -102,12 +102,13 @@ class Pixels:
         return tirx.min(self.schedule.span, (self.geometry.columns - self.first + tile - 1) // tile)
 
     def widths(self) -> tuple[int, ...]:
-        """The vectors of a column tile: always all, for pixels that do not exist are zeros in the planes."""
-        return (self.schedule.vectors,)
+        """As how many vectors a column tile is multiplied, the most first; pixels that do not exist are zeros."""
+        return (self.schedule.vectors, *narrower(self.geometry.columns, self.schedule))
 
-    def vectors_left(self, column: Expr) -> Expr:  # noqa: ARG002  tokens need it
+    def vectors_left(self, column: Expr) -> Expr:
         """How many vectors there are from the beginning of a column tile on."""
-        return self.schedule.vectors
+        lanes = self.schedule.lanes
+        return (self.geometry.columns - self.first - column * self.tile + lanes - 1) // lanes
 
     def pack(self, packed: Buffer, first_channel: Expr, channels: Expr) -> None:
         """Fill the planes of these channels of the group."""
@@ -115,67 +116,67 @@ class Pixels:
         tile = Tile(self.x, self.image, channel, channels, self.first)
         pack(packed, tile, self.problem, self.geometry, self.schedule.lanes)
 
-    def expect_slice(self, rows: RowOf, tile: Expr) -> None:
+    def expect_slice(self, rows: RowOf, tile: tuple[Expr, int]) -> None:
         """Prefetch what `store_slice` is going to need: rows of an image are too far apart for the hardware to."""
         g = self.geometry
-        first = self.first + tile * self.tile
+        first = self.first + tile[0] * self.tile
         pixel = let("pixel", first - first // g.pitch * (g.pitch - self.problem.out_width))
         for i in range(self.schedule.slice * self.schedule.rows):
             channel = let("channel", self.group * self.group_rows + rows(*divmod(i, self.schedule.rows)))
-            for at in range(0, self.tile, LINE):
+            for at in range(0, tile[1] * self.schedule.lanes, LINE):
                 prefetch(self.y, self.image, channel, pixel + at, write=True)
                 if self.residual is not None:
                     prefetch(self.residual, self.image, channel, pixel + at)
 
-    def store_slice(self, sums: Buffer, rows: RowOf, tile: Expr) -> None:
+    def store_slice(self, sums: Buffer, rows: RowOf, tile: tuple[Expr, int]) -> None:
         """Apply the epilogue to the sums of a slice, which are complete, and store them."""
-        s = self.schedule
-        first = let("first_column", self.first + tile * self.tile)
+        s, size = self.schedule, tile[1] * self.schedule.lanes
+        first = let("first_column", self.first + tile[0] * self.tile)
         whole = self.geometry.pitch == self.problem.out_width
         if whole and not is_long(self.problem.epilogue):
             for i in range(s.slice * s.rows):
-                self._store(self._store_row, sums, i, (rows(*divmod(i, s.rows)), first))
+                self._store(self._store_row, sums, i, (rows(*divmod(i, s.rows)), first, size))
             return
-        line = scratch("line", s.slice * s.rows * self.tile + s.lanes)
-        for i in range(0, s.slice * s.rows * self.tile, s.lanes):
+        line = scratch("line", s.slice * s.rows * size + s.lanes)
+        for i in range(0, s.slice * s.rows * size, s.lanes):
             store(line, sums[ramp(i, s.lanes)], ramp(i, s.lanes))
         for c in range(s.slice):
             with T.serial(0, s.rows) as r:
                 how = self._store_row if whole else self._store_parts
-                self._store(how, line, c * s.rows + r, (rows(c, r), first))
+                self._store(how, line, c * s.rows + r, (rows(c, r), first, size))
 
-    def _store(self, how: Store, sums: Buffer, r: Expr, at: tuple[Expr, Expr]) -> None:
-        """Store row r of the sums at ``(row, first column)`` of Y, if there is such a row."""
+    def _store(self, how: Store, sums: Buffer, r: Expr, at: tuple[Expr, Expr, int]) -> None:
+        """Store row r of the sums at ``(row, first column, number of columns)`` of Y, if there is such a row."""
         row = let("row", at[0])
-        guard(self._exists(row), lambda: how(sums, r, row, at[1]))
+        guard(self._exists(row), lambda: how(sums, r, row, at[1:]))
 
     def _exists(self, row: Expr) -> Expr | None:
         whole = self.group_rows % (self.schedule.rows * self.schedule.slice) == 0
         return None if whole else row < self.group_rows
 
-    def _store_row(self, sums: Buffer, r: Expr, row: Expr, first: Expr) -> None:
+    def _store_row(self, sums: Buffer, r: Expr, row: Expr, stretch: tuple[Expr, int]) -> None:
         """Columns are pixels: store the vectors of one row as they are."""
-        lanes, columns = self.schedule.lanes, self.geometry.columns
+        lanes, columns, (first, size) = self.schedule.lanes, self.geometry.columns, stretch
         channel = let("channel", self.group * self.group_rows + row)
-        for v in range(self.schedule.vectors):
-            at = let("at", first + v * lanes)
-            mask = None if columns % self.tile == 0 else below(at, columns, lanes)
-            self._finish(load(sums, None, lanes, r * self.tile + v * lanes), channel, at, mask)
+        for v in range(0, size, lanes):
+            at = let("at", first + v)
+            mask = None if columns % lanes == 0 else below(at, columns, lanes)
+            self._finish(load(sums, None, lanes, r * size + v), channel, at, mask)
 
-    def _store_parts(self, line: Buffer, r: Expr, row: Expr, first: Expr) -> None:
+    def _store_parts(self, line: Buffer, r: Expr, row: Expr, stretch: tuple[Expr, int]) -> None:
         """Columns between image rows are not pixels: store what belongs to each image row."""
-        lanes, g = self.schedule.lanes, self.geometry
+        lanes, g, (first, size) = self.schedule.lanes, self.geometry, stretch
         channel = let("channel", self.group * self.group_rows + row)
         top = let("top", first // g.pitch)
-        bottom = tirx.min((first + self.tile - 1) // g.pitch + 1, self.problem.out_height)
+        bottom = tirx.min((first + size - 1) // g.pitch + 1, self.problem.out_height)
         with T.serial(0, bottom - top) as i:
             left = let("left", tirx.max((top + i) * g.pitch, first))
-            right = let("right", tirx.min((top + i) * g.pitch + self.problem.out_width, first + self.tile))
+            right = let("right", tirx.min((top + i) * g.pitch + self.problem.out_width, first + size))
             gap = let("gap", (top + i) * (g.pitch - self.problem.out_width))
             with T.serial(0, (right - left + lanes - 1) // lanes) as chunk:
                 # The last vector begins early rather than have lanes off, where the part is long enough.
                 column = let("column", tirx.min(left + chunk * lanes, tirx.max(right - lanes, left)))
-                sums = line[ramp(r * self.tile + column - first, lanes)]
+                sums = line[ramp(r * size + column - first, lanes)]
                 self._finish(sums, channel, column - gap, below(column, right, lanes))
 
     def _finish(self, sums: Expr, channel: Expr, pixel: Expr, mask: Expr | None) -> None:

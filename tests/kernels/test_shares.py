@@ -1,0 +1,50 @@
+"""The division of the work among threads."""
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sparsecomp.kernels.problem import ConvProblem, LinearProblem, Problem
+from sparsecomp.kernels.schedule import ColumnSchedule
+from sparsecomp.kernels.shares import divide
+
+
+def _schedule(vectors: int, workers: int, span: int = 1, cuts: int = 1) -> ColumnSchedule:
+    return ColumnSchedule(1, vectors, 64, span, True, False, 16, workers, cuts=cuts)
+
+
+def _problems() -> st.SearchStrategy[Problem]:
+    sizes = st.integers(1, 500)
+    linear = st.builds(LinearProblem, sizes, st.just(64), st.just(96))
+    image = st.builds(
+        lambda batch, side: ConvProblem(batch, 64, 96, side, side, (1, 1)), st.integers(1, 3), st.integers(1, 40)
+    )
+    return linear | image
+
+
+@given(
+    _problems(),
+    st.builds(_schedule, st.integers(1, 8), st.integers(1, 9), st.sampled_from((1, 2, 4)), st.integers(1, 3)),
+)
+def test_every_unit_is_in_one_share(problem: Problem, schedule: ColumnSchedule) -> None:
+    shares = divide(problem, schedule)
+    assert shares.parts % (schedule.workers * schedule.cuts) == 0
+    assert len(shares.limits) == schedule.workers + 1
+    assert shares.limits[0] == 0
+    assert list(shares.limits) == sorted(shares.limits)
+    assert shares.limits[-1] % shares.parts == 0
+    assert shares.uneven >= 1 - 1e-9
+
+
+def test_thirteen_vectors_in_four_tiles_fall_evenly_on_two_threads() -> None:
+    """Dealt out by tiles, one thread would have 8 and the other 5."""
+    shares = divide(LinearProblem(197, 768, 768), _schedule(4, 2))
+    assert shares.uneven < 1.03
+    assert shares.limits == (0, 10, 24), "in six parts: 4 + 4 * 4 / 6 vectors and the rest"
+
+
+def test_even_tiles_are_not_cut_finer() -> None:
+    assert divide(LinearProblem(128, 768, 768), _schedule(4, 2)).parts == 2
+
+
+def test_an_unknown_number_of_tokens_has_no_limits() -> None:
+    assert divide(LinearProblem(None, 768, 768), _schedule(4, 2)).limits == ()

@@ -27,6 +27,7 @@ from sparsecomp.kernels.emit import (
     let,
     load,
     local,
+    prefetch,
     prefetch_share,
     put,
     ramp,
@@ -170,6 +171,11 @@ class _Builder:
     def _multiply(self, acc: Buffer, line: Expr, at: tuple[Buffer, Expr, Expr, Expr, Expr], pixels: int) -> None:
         """Add what one tap of one channel contributes."""
         s, (source, image, plane, row, column) = self.schedule, at
+        if self.problem.taps == 1:
+            # Planes are too far apart for the hardware to see what comes next, which another core may have written.
+            down, right = (2, 0) if self.row_tiles == 1 else (0, 2 * pixels)
+            stride = self.problem.stride
+            prefetch(source, image, plane, row + down * stride[0], column + right * stride[1], level=2)
         starts = [line * self.panel + v * s.lanes for v in range(s.vectors)]
         weights = [let("w", load(self.values, None, s.lanes, start)) for start in starts]
         for t in range(pixels):

@@ -64,14 +64,15 @@ class _Builder:
             self.full = let("full_tiles", tokens // size)
             self.rest = let("rest", tokens % size)
             tiles = let("tiles", (tokens + size - 1) // size)
+            # What each step of a tile has to prefetch for the weights of the next depth block to be there in time.
+            some = tiles if isinstance(tiles, int) else tirx.max(tiles, 1)
+            self.share = let("share", (self.panel + some - 1) // some)
             with each_worker(parts) as worker:
                 begin = let("begin", worker * (tiles * self.panels) // parts)
                 end = let("end", (worker + 1) * (tiles * self.panels) // parts)
                 with T.If(end > begin), T.Then(), T.serial(begin // tiles, (end - 1) // tiles + 1) as panel:
                     first = let("first", tirx.max(begin - panel * tiles, 0))
                     last = let("last", tirx.min(end - panel * tiles, tiles))
-                    # What each step of a tile has to prefetch for the next depth block to be there in time.
-                    self.share = let("share", (self.panel + last - first - 1) // (last - first))
                     with T.serial(0, self.blocks) as block, T.serial(first, last) as tile:
                         self.done = let("done", tile - first)
                         self._tile(panel, block, tile)

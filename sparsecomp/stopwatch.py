@@ -9,8 +9,8 @@ from torch import nn
 from torch.export import ExportedProgram
 
 from sparsecomp.compilation import Compilation
-from sparsecomp.engine import Engine
 from sparsecomp.prune.data import Batch
+from sparsecomp.runtime import Compiled
 from sparsecomp.targets import Target
 
 SECONDS, ROUNDS, CALLS = 0.7, 7, 3  # of measuring one program, at least
@@ -49,9 +49,10 @@ class Stopwatch:
     def _compiled(self, model: nn.Module | ExportedProgram) -> Callable[[], Any]:
         args, kwargs = self._example.args, self._example.kwargs
         given = (None, None) if isinstance(model, ExportedProgram) else (args, kwargs)
-        library = Compilation(model, self._target, verify=False, inspect=False).run(*given)
-        engine = Engine(library.module, list(library.weights.values()), library.signature, library.copied)
-        return lambda: engine(args, kwargs)
+        work = Compilation(model, self._target, verify=False, inspect=False)
+        library = work.run(*given)
+        compiled = Compiled(lambda *_: library, assemble=work.assemble)
+        return lambda: compiled(*args, **kwargs)
 
 
 def in_turns(*calls: Callable[[], Any]) -> list[list[float]]:

@@ -1,6 +1,8 @@
-"""How the column kernel divides its work: each worker takes a run of units, a unit being a part of the rows of a tile."""
+"""How the column kernel divides its work: a worker takes a run of units, each a part of the rows of one tile."""
 
 from dataclasses import dataclass
+from functools import lru_cache
+from itertools import pairwise
 
 from sparsecomp.kernels.geometry import flatten, geometry
 from sparsecomp.kernels.problem import ConvProblem, Problem
@@ -27,28 +29,29 @@ class Shares:
 
 
 def divide(problem: Problem, schedule: ColumnSchedule) -> Shares:
-    """Parts no smaller than they need to be for even shares: the last tile of an image, or of all tokens, is narrower."""
-    widths, parts = _widths(problem, schedule), schedule.workers * schedule.cuts
-    if widths is None:
+    """Parts no smaller than even shares need: the last tile of an image, or of all tokens, is narrower."""
+    s = schedule
+    if isinstance(problem, ConvProblem):
+        columns, copies = geometry(flatten(problem), s).columns, (problem.batch or 0) * problem.groups
+    else:
+        columns, copies = problem.tokens or 0, 1
+    vectors = -(-columns // s.lanes) if copies else 0  # none if their number is not known
+    return _divide(vectors, copies, s.span * s.vectors, s.workers, s.workers * s.cuts)
+
+
+@lru_cache(maxsize=4096)  # most schedules of a layer differ in what is not asked here
+def _divide(vectors: int, copies: int, width: int, workers: int, parts: int) -> Shares:
+    """So many vectors of columns, in so many images and groups, in groups of tiles of so many vectors."""
+    if vectors == 0 or workers == 1:
         return Shares(parts)
+    full, rest = divmod(vectors, width)
+    widths = ([width] * full + [rest] * bool(rest)) * copies
     found: list[Shares] = []
-    for finer in FINER if schedule.workers > 1 else FINER[:1]:
-        found.append(_deal(widths, schedule.workers, parts * finer))
+    for finer in FINER:
+        found.append(_deal(widths, workers, parts * finer))
         if found[-1].uneven <= EVEN:
             break
     return min(found, key=lambda shares: shares.uneven)
-
-
-def _widths(problem: Problem, s: ColumnSchedule) -> list[int] | None:
-    """Vectors of each group of column tiles, over all images and channel groups."""
-    if isinstance(problem, ConvProblem):
-        columns, copies = geometry(flatten(problem), s).columns, problem.batch and problem.batch * problem.groups
-    else:
-        columns, copies = problem.tokens, 1
-    if columns is None or copies is None:
-        return None
-    full, rest = divmod(-(-columns // s.lanes), s.span * s.vectors)
-    return ([s.span * s.vectors] * full + [rest] * bool(rest)) * copies
 
 
 def _deal(widths: list[int], workers: int, parts: int) -> Shares:
@@ -63,5 +66,5 @@ def _deal(widths: list[int], workers: int, parts: int) -> Shares:
         loads.append(before + widths[tile] * inside / parts)
     limits.append(len(widths) * parts)
     ends = [0.0, *loads, float(total)]
-    longest = max(b - a for a, b in zip(ends, ends[1:], strict=False))
+    longest = max(b - a for a, b in pairwise(ends))
     return Shares(parts, tuple(limits), longest * workers / total)

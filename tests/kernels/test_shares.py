@@ -28,6 +28,9 @@ def _problems() -> st.SearchStrategy[Problem]:
 def test_every_unit_is_in_one_share(problem: Problem, schedule: ColumnSchedule) -> None:
     shares = divide(problem, schedule)
     assert shares.parts % (schedule.workers * schedule.cuts) == 0
+    if schedule.workers == 1:
+        assert shares.limits == (), "all units are one share"
+        return
     assert len(shares.limits) == schedule.workers + 1
     assert shares.limits[0] == 0
     assert list(shares.limits) == sorted(shares.limits)

@@ -6,6 +6,7 @@ import tvm.tirx.script.builder.ir as T
 from tvm import tirx
 
 from sparsecomp.kernels.emit import (
+    CACHE_FLOATS,
     Buffer,
     Expr,
     argument,
@@ -26,7 +27,6 @@ from sparsecomp.kernels.image_packing import Tile, pack
 from sparsecomp.kernels.problem import ConvProblem
 from sparsecomp.kernels.schedule import ColumnSchedule
 
-LINE = 16  # values of a cache line
 RowOf = Callable[[int, Expr], Expr]
 Store = Callable[[Buffer, Expr, Expr, tuple[Expr, int]], None]
 
@@ -123,7 +123,7 @@ class Pixels:
         pixel = let("pixel", first - first // g.pitch * (g.pitch - self.problem.out_width))
         for i in range(self.schedule.slice * self.schedule.rows):
             channel = let("channel", self.group * self.group_rows + rows(*divmod(i, self.schedule.rows)))
-            for at in range(0, tile[1] * self.schedule.lanes, LINE):
+            for at in range(0, tile[1] * self.schedule.lanes, CACHE_FLOATS):
                 prefetch(self.y, self.image, channel, pixel + at, write=True)
                 if self.residual is not None:
                     prefetch(self.residual, self.image, channel, pixel + at)

@@ -18,8 +18,8 @@ class Shares:
 
     Attributes:
         parts: into how many parts the rows are divided.
-        limits: at which unit the share of each worker begins, and the last ends; empty where the number of tiles is
-            not known, and the units are dealt out evenly.
+        limits: at which unit the share of each worker begins, and the last ends; empty where units are dealt out
+            evenly, since the number of tiles is not known or there is one worker.
         uneven: the longest share over the mean.
     """
 

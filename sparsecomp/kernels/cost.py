@@ -4,7 +4,7 @@ Counted in cycles of a core with two vector FMA and two vector loads a cycle (Fo
 are of that size on all x86 cores since Haswell and Zen).
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -78,6 +78,7 @@ def _clustered(matrix: npt.NDArray[np.bool_]) -> tuple[float, ...]:
 
 def predict(problem: Problem, stats: WeightStats, schedule: Schedule, target: Target) -> float:
     """The seconds that one call is thought to take."""
+    target = at_width(target, schedule.lanes)
     cycle = 4 * target.lanes / target.flops
     if isinstance(schedule, FeatureSchedule):
         assert isinstance(problem, LinearProblem)
@@ -92,6 +93,11 @@ def predict(problem: Problem, stats: WeightStats, schedule: Schedule, target: Ta
         cycles = _column_cycles(problem, stats, schedule, target)
     parts = min(schedule.workers, target.cores)
     return cycle * (cycles + 0.7 * _traffic_cycles(problem, target) / parts) + (LAUNCH if parts > 1 else 0.0)
+
+
+def at_width(target: Target, lanes: int) -> Target:
+    """The target as a schedule of so many lanes sees it; single values are no vectors."""
+    return target if lanes in (1, target.lanes) else replace(target, vector_bits=32 * lanes, fma_units=2)
 
 
 def _traffic_cycles(problem: Problem, target: Target) -> float:

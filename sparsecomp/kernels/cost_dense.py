@@ -97,9 +97,9 @@ def winograd_cycles(problem: ConvProblem, s: WinogradSchedule, target: Target) -
     sums = (full + bool(rest)) * 12 * scalar(target) + s.rows * across * s.vectors
     products = panels * size**2 * (step * p.in_channels + sums)
     # A vector of a transform is loaded, takes part in some sums, and is stored; reading and storing turn it as well.
-    each = 2.5 * size + 6
-    read = size * p.width * 3.5 + p.width * each + across * size * each
-    write = across * (size + s.outputs) * each + s.outputs * p.out_width * 6
+    each = 1.4 * size + 4
+    read = size * p.width * 2.5 + p.width * each + across * size * each
+    write = across * (size + s.outputs) * each + s.outputs * p.out_width * 4
     transforms = s.rows * (-(-p.in_channels // s.lanes) * read * -(-chunks // s.workers) * s.workers / chunks)
     transforms += s.rows * panels * s.vectors * write
     weights = size**2 * p.in_channels * panels * panel * 4

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from operator import itemgetter
 
-from sparsecomp.kernels.cost import PANEL_ROWS, WeightStats, predict
+from sparsecomp.kernels.cost import PANEL_ROWS, WeightStats, at_width, predict
 from sparsecomp.kernels.geometry import allows_direct, flatten, geometry, suits_winograd
 from sparsecomp.kernels.problem import ConvProblem, LinearProblem, Problem
 from sparsecomp.kernels.schedule import ChannelSchedule, ColumnSchedule, FeatureSchedule, Schedule, WinogradSchedule
@@ -29,7 +29,8 @@ def space(problem: Problem, stats: WeightStats | float, target: Target) -> list[
     if isinstance(problem, LinearProblem):
         candidates += [*_scalar_schedules(problem, target), *_feature_schedules(problem, target)]
     else:
-        candidates += [*_channel_schedules(problem, target), *_winograd_schedules(problem, target)]
+        for each in _widths(problem, target):
+            candidates += [*_channel_schedules(problem, each), *_winograd_schedules(problem, each)]
 
     def timed(schedules: Iterable[Schedule]) -> list[tuple[float, Schedule]]:
         return [(predict(problem, known, s, target), s) for s in schedules]
@@ -39,6 +40,13 @@ def space(problem: Problem, stats: WeightStats | float, target: Target) -> list[
         ranked += timed(replace(s, workers=1) for _, s in ranked[:ALONE])
         ranked.sort(key=itemgetter(0))
     return [s for _, s in ranked]
+
+
+def _widths(problem: ConvProblem, target: Target) -> tuple[Target, ...]:
+    """The target; and with half its vectors where channels leave lanes empty and a core starts twice as many of those."""
+    if target.fma_units > 1 or problem.out_channels // problem.groups % target.lanes == 0:
+        return (target,)
+    return target, at_width(target, target.lanes // 2)
 
 
 def _size_varies(problem: Problem) -> bool:

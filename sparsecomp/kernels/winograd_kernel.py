@@ -10,8 +10,6 @@ Lavin and Gray, Fast Algorithms for Convolutional Neural Networks (2016), sectio
         y = A^T M A, epilogue
 """
 
-from collections.abc import Sequence
-
 import numpy as np
 import numpy.typing as npt
 import tvm
@@ -20,8 +18,9 @@ from tvm import tirx
 from tvm.script.ir_builder import IRBuilder
 
 from sparsecomp.kernels.channel_output import ChannelOutput
-from sparsecomp.kernels.cook_toom import Matrix, transforms
+from sparsecomp.kernels.cook_toom import transforms
 from sparsecomp.kernels.emit import (
+    CACHE_FLOATS,
     Expr,
     argument,
     below,
@@ -39,6 +38,7 @@ from sparsecomp.kernels.emit import (
 )
 from sparsecomp.kernels.problem import ConvProblem
 from sparsecomp.kernels.schedule import WinogradSchedule
+from sparsecomp.kernels.winograd_transforms import from_points, to_points
 
 Array = npt.NDArray[np.generic]
 
@@ -75,6 +75,7 @@ class _Builder:
         self.stride = (-(-p.in_channels // s.lanes) + 1) * s.lanes
         self.read = -(-p.width // s.lanes) * s.lanes  # pixels of a row of x, in whole vectors
         self.line = max(p.padding[2] + self.read, self.across * s.outputs + 2)
+        self.input_size, self.product_size = _spread(self.tiles * self.stride), _spread(self.tiles * self.panel)
         self.out_line = -(-self.across * s.outputs // s.lanes) * s.lanes
 
     def build(self) -> tvm.tirx.PrimFunc:
@@ -100,8 +101,8 @@ class _Builder:
     def _allocate(self) -> None:
         lanes, size, outputs = self.schedule.lanes, self.size, self.schedule.outputs
         self.lines = scratch("lines", size * self.line * lanes)
-        self.inputs = scratch("inputs", self.positions * self.tiles * self.stride)
-        self.products = scratch("products", self.positions * self.tiles * self.panel)
+        self.inputs = scratch("inputs", self.positions * self.input_size)
+        self.products = scratch("products", self.positions * self.product_size)
         self.half = scratch("half", outputs * size * lanes)
         self.pixels = scratch("pixels", outputs * self.out_line * lanes)
         # What lies outside of the image, left and right, stays zero.
@@ -133,13 +134,14 @@ class _Builder:
         with T.serial(0, p.width) as column:
             at = let("at", (column + p.padding[2]) * lanes)
             lines = [let("line", load(self.lines, None, lanes, i * self.line * lanes + at)) for i in range(size)]
-            for i, value in enumerate(_times(self.matrices.inputs, lines, lanes)):
+            for i, value in enumerate(to_points(self.matrices.inputs, lines, lanes)):
                 store(self.lines, value, ramp(i * self.line * lanes + at, lanes))
         with T.serial(0, self.across) as tile, T.serial(0, size) as i:
             at = let("at", (i * self.line + tile * self.schedule.outputs) * lanes)
             line = [let("pixel", load(self.lines, None, lanes, at + j * lanes)) for j in range(size)]
-            for j, value in enumerate(_times(self.matrices.inputs, line, lanes)):
-                index = ((i * size + j) * self.tiles + row * self.across + tile) * self.stride + group * lanes
+            for j, value in enumerate(to_points(self.matrices.inputs, line, lanes)):
+                place = (row * self.across + tile) * self.stride + group * lanes
+                index = (i * size + j) * self.input_size + place
                 store(self.inputs, value, ramp(index, lanes))
 
     def _read_line(self, image: Expr, group: Expr, source: Expr, i: Expr) -> None:
@@ -175,7 +177,7 @@ class _Builder:
         acc = local("acc", tiles * self.panel)
         for i in range(0, tiles * self.panel, s.lanes):
             store(acc, splat(0.0, s.lanes), ramp(i, s.lanes))
-        start = let("start", (position * self.tiles + first) * self.stride)
+        start = let("start", position * self.input_size + first * self.stride)
         line = let("line", (panel * self.positions + position) * channels)
         with T.serial(0, channels) as k:
             at = let("at", (line + k) * self.panel)
@@ -186,7 +188,7 @@ class _Builder:
                 for v, weight in enumerate(weights):
                     i = ramp(t * self.panel + v * s.lanes, s.lanes)
                     store(acc, acc[i] + value * weight, i)
-        target = let("target", (position * self.tiles + first) * self.panel)
+        target = let("target", position * self.product_size + first * self.panel)
         for i in range(0, tiles * self.panel, s.lanes):
             store(self.products, acc[ramp(i, s.lanes)], ramp(target + i, s.lanes))
 
@@ -195,14 +197,14 @@ class _Builder:
         p, lanes, size, outputs = self.problem, self.schedule.lanes, self.size, self.schedule.outputs
         with T.serial(0, self.across) as tile:
             with T.serial(0, size) as j:
-                at = let("at", (j * self.tiles + row * self.across + tile) * self.panel + vector * lanes)
-                step = size * self.tiles * self.panel
+                place = (row * self.across + tile) * self.panel + vector * lanes
+                at, step = let("at", j * self.product_size + place), size * self.product_size
                 column = [let("product", load(self.products, None, lanes, at + i * step)) for i in range(size)]
-                for i, value in enumerate(_times(self.matrices.outputs, column, lanes)):
+                for i, value in enumerate(from_points(self.matrices.outputs, column, lanes)):
                     store(self.half, value, ramp((i * size + j) * lanes, lanes))
             for i in range(outputs):
                 line = [let("half", load(self.half, None, lanes, (i * size + j) * lanes)) for j in range(size)]
-                for j, value in enumerate(_times(self.matrices.outputs, line, lanes)):
+                for j, value in enumerate(from_points(self.matrices.outputs, line, lanes)):
                     at = (i * self.out_line + tile * outputs + j) * lanes
                     store(self.pixels, value, ramp(at, lanes))
         channel = let("channel", panel * self.panel + vector * lanes)
@@ -218,15 +220,6 @@ class _Builder:
             self.output.store(sums, (image, channel, pixel), mask, left)
 
 
-def _times(matrix: Matrix, vectors: Sequence[Expr], lanes: int) -> list[Expr]:
-    """The matrix times a column of vectors, without what is multiplied by zero or one."""
-    found = []
-    for row in matrix:
-        total = None
-        for factor, vector in zip(row, vectors, strict=True):
-            if factor == 0:
-                continue
-            term = vector if factor == 1 else vector * splat(float(factor), lanes)
-            total = term if total is None else total + term
-        found.append(let("sum", total))
-    return found
+def _spread(floats: int) -> int:
+    """A size in an odd number of cache lines: what belongs to one tile at all positions is in cache sets of its own."""
+    return (-(-floats // CACHE_FLOATS) | 1) * CACHE_FLOATS

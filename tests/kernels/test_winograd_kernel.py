@@ -12,7 +12,7 @@ from sparsecomp.kernels.geometry import suits_winograd
 from sparsecomp.kernels.problem import ConvProblem, Epilogue
 from sparsecomp.kernels.schedule import ColumnSchedule, WinogradSchedule
 from sparsecomp.kernels.space import space
-from tests.kernels.reference import AVX2, compute, expect, host, operands, relative_error
+from tests.kernels.reference import AVX2, AVX512, compute, expect, host, operands, relative_error
 
 HOST = host()
 PROBLEMS = [
@@ -71,6 +71,14 @@ def test_other_convolutions_have_no_such_schedule(change: dict[str, Any]) -> Non
     problem = replace(plain, **change)
     assert not suits_winograd(problem)
     assert not any(isinstance(schedule, WinogradSchedule) for schedule in space(problem, 1.0, HOST))
+
+
+@pytest.mark.parametrize(("channels", "units", "lanes"), [(19, 1, {8, 16}), (19, 2, {16}), (64, 1, {16})])
+def test_channels_that_leave_lanes_empty_may_take_narrower_vectors(channels: int, units: int, lanes: set[int]) -> None:
+    """Where a core starts twice as many of those."""
+    problem = ConvProblem(1, channels, channels, 32, 32, (3, 3), padding=(1, 1, 1, 1))
+    found = space(problem, 1.0, replace(AVX512, fma_units=units))
+    assert {schedule.lanes for schedule in found if not isinstance(schedule, ColumnSchedule)} == lanes
 
 
 def test_the_model_prefers_it_for_dense_weights_only() -> None:

@@ -43,7 +43,7 @@ def space(problem: Problem, stats: WeightStats | float, target: Target) -> list[
 
 
 def _widths(problem: ConvProblem, target: Target) -> tuple[Target, ...]:
-    """The target; and with half its vectors where channels leave lanes empty and a core starts twice as many of those."""
+    """The target; and with half its vectors, of which a core starts twice as many, where channels leave lanes empty."""
     if target.fma_units > 1 or problem.out_channels // problem.groups % target.lanes == 0:
         return (target,)
     return target, at_width(target, target.lanes // 2)

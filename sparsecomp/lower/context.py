@@ -70,10 +70,12 @@ class Context:
         """Compute a tensor by a tensor expression; ``build`` gets a TE tensor for each argument."""
         return self.builder.emit_te(build, *(self.value(argument) for argument in arguments))
 
-    def alone(self, build: Callable[..., te.Tensor], *arguments: Any) -> relax.Var:
-        """As `tensor`, for what must not be computed again in every function that reads it."""
+    def alone(
+        self, build: Callable[..., te.Tensor], *arguments: Any, attributes: Mapping[str, Any] | None = None
+    ) -> relax.Var:
+        """As `tensor`, for what must not be computed again in each function that reads it; this one gets attributes."""
         call = self.builder.call_te(build, *(self.value(argument) for argument in arguments))
-        function = self.builder.get()[call.args[0]].with_attr("op_pattern", _OPAQUE)
+        function = self.builder.get()[call.args[0]].with_attr({"op_pattern": _OPAQUE, **(attributes or {})})
         self.builder.update_func(call.args[0], function)
         return self.emit(call)
 

@@ -8,6 +8,7 @@ from tvm import ir, relax
 
 from sparsecomp.lower.calls import keep_marks, mark
 from sparsecomp.lower.machine_code import NAME
+from sparsecomp.lower.placement import place_parts
 from sparsecomp.schedules import schedule_module
 from sparsecomp.targets.base import Target
 
@@ -37,6 +38,7 @@ def lower(module: ir.IRModule, target: Target, observe: Observer | None = None) 
 def build(module: ir.IRModule, target: Target) -> relax.VMExecutable:
     """Compile a lowered module to machine code."""
     with tvm.target.Target(target.tvm_options()):
+        module = place_parts(ir.transform.Sequential(_ALLOCATE)(module))
         module = ir.transform.Sequential(_FINISH)(module)
         return tvm.compile(
             module, target=tvm.target.Target(target.tvm_options()), relax_pipeline=None, tir_pipeline=NAME
@@ -57,10 +59,12 @@ _FUSED = (
     relax.transform.FuseTIR(),
     relax.transform.DeadCodeElimination(),
 )
-_FINISH = (
+_ALLOCATE = (
     relax.transform.ToNonDataflow(),
     relax.transform.RemovePurityChecking(),
     relax.transform.CallTIRRewrite(),
+)
+_FINISH = (
     relax.transform.StaticPlanBlockMemory(),
     relax.transform.LowerAllocTensor(),
     relax.transform.KillAfterLastUse(),

@@ -8,6 +8,8 @@ from typing import Any
 import torch
 from torch import fx
 
+from sparsecomp.passes.empty_pieces import drop_empty_pieces
+from sparsecomp.passes.explicit_padding import EXPLICIT, explicit_padding
 from sparsecomp.program import Program
 
 aten = torch.ops.aten
@@ -49,11 +51,11 @@ _RENAMED: dict[object, torch._ops.OpOverload[..., Any]] = {
 class Canonicalize:
     """Remove what has no meaning for an inference graph and give the rest one form.
 
-    - checks, copies, dropout and casts or views to the same type disappear, and so do padding by nothing and the
-      concatenation of one tensor;
+    - checks, copies, dropout and casts or views to the same type disappear, and so do padding by nothing, the
+      concatenation of one tensor, and pieces of a split that are empty;
     - ``t`` becomes ``permute``; ``view`` becomes ``reshape`` (copies were removed, so a view may no longer be one);
     - ``_native_batch_norm_legit_no_training(...)[0]`` becomes ``batch_norm(...)``;
-    - a convolution of one image without a batch axis gets one;
+    - a convolution of one image without a batch axis gets one, and padding is numbers, not ``"same"``;
     - ``addmm(b, x, w)``, ``mm(x, w)`` and ``matmul(x, w)`` with a weight ``w`` become ``linear(x, w^T, b)``.
 
     A weight that is read under two names is read through one node.
@@ -172,6 +174,12 @@ def _with_batch(program: Program, node: fx.Node) -> bool:
     return True
 
 
+def _explicit(program: Program, node: fx.Node) -> bool:
+    explicit_padding(program, node)
+    _with_batch(program, node)
+    return True
+
+
 def _linear(program: Program, node: fx.Node) -> bool:
     """``mm(x, w)`` or ``addmm(b, x, w)`` with ``w`` of shape [in, out] becomes ``linear``."""
     bias, x, weight = (node.args[0], *node.args[1:3]) if node.target is aten.addmm.default else (None, *node.args[:2])
@@ -213,10 +221,10 @@ _REWRITES: dict[object, Callable[[Program, fx.Node], bool]] = {
     aten.cat.default: _bypass_if_alone,
     aten.constant_pad_nd.default: _bypass_if_nothing_is_padded,
     aten.pad.default: _bypass_if_nothing_is_padded,
+    **dict.fromkeys(EXPLICIT, _explicit),
     aten.conv1d.default: _with_batch,
-    aten.conv1d.padding: _with_batch,
     aten.conv2d.default: _with_batch,
-    aten.conv2d.padding: _with_batch,
+    aten.split_with_sizes.default: drop_empty_pieces,
     aten.t.default: _transpose,
     aten.addmm.default: _linear,
     aten.mm.default: _linear,

@@ -1,0 +1,34 @@
+"""``padding="same"`` and ``"valid"`` as numbers."""
+
+from typing import Any
+
+import torch
+from torch import fx
+
+from sparsecomp.program import Program, arguments
+
+aten = torch.ops.aten
+EXPLICIT: dict[object, Any] = {
+    aten.conv1d.padding: aten.conv1d.default,
+    aten.conv2d.padding: aten.conv2d.default,
+    aten.conv3d.padding: aten.conv3d.default,
+}
+
+
+def explicit_padding(program: Program, node: fx.Node) -> None:
+    """``conv(x, ..., "same")`` becomes ``conv(x, ..., p)``, after a pad where torch pads one more at the end."""
+    given = arguments(node)
+    source, weight = given["input"], given["weight"]
+    rank = weight.meta["val"].dim() - 2
+    dilation = list(given["dilation"]) * (rank if len(given["dilation"]) == 1 else 1)
+    kernel = weight.meta["val"].shape[2:]
+    totals = [d * (k - 1) if given["padding"] == "same" else 0 for d, k in zip(dilation, kernel, strict=True)]
+    if any(total % 2 for total in totals):
+        ends = [size for total in reversed(totals) for size in (0, total % 2)]
+        with program.graph.inserting_before(node):
+            padded = program.graph.call_function(aten.constant_pad_nd.default, (source, ends))
+        padded.meta = {**node.meta, "val": torch.nn.functional.pad(source.meta["val"], ends)}
+        source = padded
+    padding = [total // 2 for total in totals]
+    node.target, node.kwargs = EXPLICIT[node.target], {}
+    node.args = (source, weight, given["bias"], given["stride"], padding, dilation, given["groups"])

@@ -145,10 +145,11 @@ def _single_rows(
     """Cycles of the products where a panel is one row; the constants are fitted to measurements."""
     beyond = min(1.0, max(0.0, s.depth * shape.tile_bytes / target.l1_bytes - 0.9) / 0.9)
     each = scalar(target)
-    apart = 1.3 if s.direct else 1.0  # channels of x itself lie on pages and in cache sets of their own
+    # Channels of x itself lie in cache sets and on pages of their own, of which the first table holds some 70.
+    apart = 1 + 0.3 * max(1.0, s.depth / 80) if s.direct else 1.0
     loads = s.vectors * (1 + shape.split) * (1 + 0.9 * beyond * each) * apart
-    step = max(0.55 * loads + 0.7 * each, LATENCY * 0.7 / s.slice * each)
-    return entries * step + lists * ((11 / s.slice + 3.5) * each + 2.4 * s.vectors * partial)
+    step = max(0.6 * loads + 0.75 * each, LATENCY * 0.7 / s.slice * each)
+    return entries * step + lists * ((10 / s.slice + 2.5) * each + 2.4 * s.vectors * partial)
 
 
 def _panels(s: ColumnSchedule, shape: "_Shape", target: Target, entries: float, lists: float, partial: float) -> float:

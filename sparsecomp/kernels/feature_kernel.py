@@ -20,6 +20,7 @@ from sparsecomp.kernels.emit import (
     load,
     local,
     prefetch,
+    prefetch_share,
     put,
     ramp,
     scratch,
@@ -121,7 +122,11 @@ class _Builder:
         with T.serial(0, count) as j:
             k = let("k", first + j)
             at = let("at", (panel * p.in_features + k) * self.panel)
-            prefetch(self.values, at + (count - j) * self.panel + (self.done * count + j) * self.share, level=2)
+            ahead = at + (count - j) * self.panel
+            if isinstance(self.share, int):
+                prefetch_share(self.values, ahead, self.done * count + j, self.share)
+            else:
+                prefetch(self.values, ahead + (self.done * count + j) * self.share, level=2)
             weights = [let("w", load(self.values, None, s.lanes, at + v * s.lanes)) for v in range(s.vectors)]
             for t in range(tokens):
                 value = let("value", splat(self.x[token + t, k], s.lanes))

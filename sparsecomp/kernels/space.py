@@ -27,9 +27,11 @@ def space(problem: Problem, stats: WeightStats | float, target: Target) -> list[
     if known.clustered:
         candidates += [replace(s, clustered=True) for s in candidates if isinstance(s, ColumnSchedule) and _merges(s)]
     if isinstance(problem, LinearProblem):
-        candidates += [*_scalar_schedules(problem, target), *_feature_schedules(problem, target)]
+        candidates += _scalar_schedules(problem, target)
+        for each in _widths(problem.out_features, target):
+            candidates += _feature_schedules(problem, each)
     else:
-        for each in _widths(problem, target):
+        for each in _widths(problem.out_channels // problem.groups, target):
             candidates += [*_channel_schedules(problem, each), *_winograd_schedules(problem, each)]
 
     def timed(schedules: Iterable[Schedule]) -> list[tuple[float, Schedule]]:
@@ -42,9 +44,9 @@ def space(problem: Problem, stats: WeightStats | float, target: Target) -> list[
     return [s for _, s in ranked]
 
 
-def _widths(problem: ConvProblem, target: Target) -> tuple[Target, ...]:
-    """The target; and with half its vectors, of which a core starts twice as many, where channels leave lanes empty."""
-    if target.fma_units > 1 or problem.out_channels // problem.groups % target.lanes == 0:
+def _widths(rows: int, target: Target) -> tuple[Target, ...]:
+    """The target; and with half its vectors, of which a core starts twice as many, where rows leave lanes empty."""
+    if target.fma_units > 1 or rows % target.lanes == 0:
         return (target,)
     return target, at_width(target, target.lanes // 2)
 

@@ -106,12 +106,13 @@ def prefetch(buffer: Buffer, *index: Expr, write: bool = False, level: int = 1) 
     T.evaluate(tirx.call_intrin("void", "tirx.prefetch", T.address_of(buffer[index]), int(write), 4 - level, 1))
 
 
-def prefetch_share(buffer: Buffer, start: Expr, step: Expr, share: int) -> None:
+def prefetch_share(buffer: Buffer, start: Expr, step: Expr, share: Expr) -> None:
     """Ask for what one step of many does of what is used after them: so many values of a stretch, to the L2 cache.
 
     Whoever reads weights for the first time waits for them; what they are multiplied with many times over hides that.
     """
-    for line in range(0, share, CACHE_FLOATS):
+    known = share if isinstance(share, int) else 1  # of a share that is known at run time only, its first line
+    for line in range(0, known, CACHE_FLOATS):
         prefetch(buffer, start + step * share + line, level=2)
 
 

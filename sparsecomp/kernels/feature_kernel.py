@@ -19,7 +19,6 @@ from sparsecomp.kernels.emit import (
     let,
     load,
     local,
-    prefetch,
     prefetch_share,
     put,
     ramp,
@@ -123,10 +122,7 @@ class _Builder:
             k = let("k", first + j)
             at = let("at", (panel * p.in_features + k) * self.panel)
             ahead = at + (count - j) * self.panel
-            if isinstance(self.share, int):
-                prefetch_share(self.values, ahead, self.done * count + j, self.share)
-            else:
-                prefetch(self.values, ahead + (self.done * count + j) * self.share, level=2)
+            prefetch_share(self.values, ahead, self.done * count + j, self.share)
             weights = [let("w", load(self.values, None, s.lanes, at + v * s.lanes)) for v in range(s.vectors)]
             for t in range(tokens):
                 value = let("value", splat(self.x[token + t, k], s.lanes))

@@ -62,7 +62,7 @@ def mark(module: ir.IRModule) -> ir.IRModule:
     """
     names = dict(module.attrs[NODES]) if module.attrs and NODES in module.attrs else {}
     owners, owner = {}, ""
-    for binding in reversed(list(_bindings(module["main"]))):
+    for binding in reversed(list(bindings(module["main"]))):
         owner = str(names.get(binding.var.name, owner))
         owners[binding.var] = owner
     module.update_func(module.get_global_var("main"), _Marker(owners).visit_expr(module["main"]))
@@ -86,12 +86,12 @@ class _Marker(relax.PyExprMutator):  # type: ignore[misc]  # TVM has no type stu
 def keep_marks(module: ir.IRModule) -> ir.IRModule:
     """After fusion: collect the nodes of each call of a function, in order, in the attribute `CALLS`."""
     found = []
-    for binding in _bindings(module["main"]):
+    for binding in bindings(module["main"]):
         call = binding.value
         if isinstance(call, relax.Call) and isinstance(call.op, ir.GlobalVar):
-            inner = (_node(each.value) for each in _bindings(module[call.op]))
+            inner = (_node(each.value) for each in bindings(module[call.op]))
             found.append(list(dict.fromkeys(name for name in inner if name)))
-        elif _is_kernel(call):
+        elif is_call(call, *KERNEL):
             found.append([_node(call)] if _node(call) else [])
     return module.with_attr(CALLS, found)
 
@@ -105,19 +105,17 @@ def trace(module: ir.IRModule, layers: Mapping[str, str]) -> Trace:
     """
     *inputs, weights = module["main"].params
     made: dict[Any, int | str] = {each: each.name for each in inputs} | {weights: ""}
-    kernels = [binding for binding in _bindings(module["main"]) if _is_kernel(binding.value)]
+    kernels = [binding for binding in bindings(module["main"]) if is_call(binding.value, *KERNEL)]
     nodes = [tuple(str(name) for name in each) for each in module.attrs[CALLS]]
     assert len(nodes) == len(kernels), "a pass after fusion removed or added calls"
     calls: list[KernelCall] = []
-    for binding in _bindings(module["main"]):
-        if _is_kernel(binding.value):
+    for binding in bindings(module["main"]):
+        if is_call(binding.value, *KERNEL):
             made[binding.var] = len(calls)
             calls.append(_call(module, binding.value, nodes[len(calls)], layers, made))
         else:
             made[binding.var] = next(iter(_sources(binding.value, made)), "")
-    body = module["main"].body.body
-    last = [binding.value for binding in _bindings(module["main"]) if binding.var.same_as(body)]
-    return Trace(tuple(calls), tuple(_sources(last[0] if last else body, made)))
+    return Trace(tuple(calls), tuple(_sources(returned(module["main"]), made)))
 
 
 def code_of(module: ir.IRModule, ran: Trace) -> dict[str, str]:
@@ -145,7 +143,8 @@ def _call(
     )
 
 
-def _bindings(function: relax.Function) -> Iterator[Any]:
+def bindings(function: relax.Function) -> Iterator[Any]:
+    """The bindings of a function, in order."""
     for block in function.body.blocks:
         yield from block.bindings
 
@@ -154,24 +153,31 @@ def _node(call: Any) -> str:
     return str(call.span.source_name.name) if isinstance(call, relax.Call) and call.span else ""
 
 
-def _is_kernel(value: Any) -> bool:
-    return isinstance(value, relax.Call) and isinstance(value.op, ir.Op) and value.op.name in KERNEL
+def returned(function: relax.Function) -> Any:
+    """The expression that a function returns."""
+    body = function.body.body
+    return next((binding.value for binding in bindings(function) if binding.var.same_as(body)), body)
+
+
+def is_call(value: Any, *names: str) -> bool:
+    """Whether an expression calls one of these operators of Relax."""
+    return isinstance(value, relax.Call) and isinstance(value.op, ir.Op) and value.op.name in names
 
 
 def _sources(value: Any, made: Mapping[Any, int | str]) -> Iterator[int | str]:
     """What the variables of an expression are made from; weights are left out."""
-    yield from (made[each] for each in _variables(value) if made.get(each, "") != "")
+    yield from (made[each] for each in variables(value) if made.get(each, "") != "")
 
 
-def _variables(value: Any) -> Iterator[Any]:
+def variables(value: Any) -> Iterator[Any]:
     """The variables that an expression reads."""
     if isinstance(value, relax.Var):
         yield value
     elif isinstance(value, relax.Tuple):
         for each in value.fields:
-            yield from _variables(each)
+            yield from variables(each)
     elif isinstance(value, relax.Call):
         for each in value.args:
-            yield from _variables(each)
+            yield from variables(each)
     elif isinstance(value, relax.TupleGetItem):
-        yield from _variables(value.tuple_value)
+        yield from variables(value.tuple_value)

@@ -5,11 +5,13 @@ where all of its calls find them in place.
 """
 
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import tvm
 from tvm import ir, relax, tirx
+
+from sparsecomp.lower.calls import bindings, is_call, returned, variables
 
 JOINS = "sparsecomp.joins"  # of a function (parts..., whole): at how many bytes of the whole the parts begin
 PART = "sparsecomp.part"  # of a function (whole, part): at how many bytes of the whole the part begins
@@ -41,11 +43,9 @@ class _Plan:
 
     def __init__(self, module: ir.IRModule) -> None:
         main = module["main"]
-        bindings = [binding for block in main.body.blocks for binding in block.bindings]
-        self._find_allocations(bindings)
-        last = [binding.value for binding in bindings if binding.var.same_as(main.body.body)]
-        self._returned = {self._resolve(each) for each in _variables(last[0] if last else main.body.body)}
-        copies = [binding.value for binding in bindings if _mark(module, binding.value) is not None]
+        self._find_allocations(main)
+        self._returned = {self._resolve(each) for each in variables(returned(main))}
+        copies = [binding.value for binding in bindings(main) if _mark(module, binding.value) is not None]
         self.needless = {call.op for call in copies}
         while True:  # a function that one call needs copies for all
             self.inside: dict[Any, tuple[Any, int]] = {}
@@ -55,16 +55,16 @@ class _Plan:
                 break
             self.needless -= needed
 
-    def _find_allocations(self, bindings: Sequence[Any]) -> None:
+    def _find_allocations(self, main: relax.Function) -> None:
         self._allocated: dict[Any, Any] = {}
         self._same: dict[Any, Any] = {}
-        for binding in bindings:
+        for binding in bindings(main):
             value = binding.value
             if isinstance(value, relax.Var):
                 self._same[binding.var] = self._resolve(value)
-            elif _is_call(value, "relax.reshape"):
+            elif is_call(value, "relax.reshape"):
                 self._same[binding.var] = self._resolve(value.args[0])
-            elif _is_call(value, "relax.builtin.alloc_tensor") and _is_known(binding.var):
+            elif is_call(value, "relax.builtin.alloc_tensor") and _is_known(binding.var):
                 self._allocated[binding.var] = value
 
     def _resolve(self, variable: Any) -> Any:
@@ -93,11 +93,11 @@ class _Plan:
             variable = self.inside[variable][0]
             yield variable
 
-    def rewrite(self, bindings: Iterable[Any]) -> Iterator[Any]:
-        """The bindings, those that share a buffer allocated in it."""
+    def rewrite(self, block: Iterable[Any]) -> Iterator[Any]:
+        """The bindings of a block, those that share a buffer allocated in it."""
         wholes = {list(self._around(part))[-1] for part in self.inside}
         builder, buffers = relax.BlockBuilder(), {}
-        for binding in bindings:
+        for binding in block:
             variable = binding.var
             *_, root = self._around(variable)
             if root not in wholes:
@@ -126,17 +126,9 @@ def _mark(module: ir.IRModule, value: Any) -> Any:
     return next((attributes[name] for name in (JOINS, PART) if name in attributes), None)
 
 
-def _is_call(value: Any, name: str) -> bool:
-    return isinstance(value, relax.Call) and isinstance(value.op, ir.Op) and value.op.name == name
-
-
 def _is_known(tensor: Any) -> bool:
     return all(isinstance(size, tirx.IntImm) for size in tensor.ty.shape.values)
 
 
 def _bytes(tensor: Any) -> int:
     return math.prod(int(size) for size in tensor.ty.shape.values) * int(tvm.DataType(tensor.ty.dtype).itemsize)
-
-
-def _variables(value: Any) -> list[Any]:
-    return [each for field in value.fields for each in _variables(field)] if isinstance(value, relax.Tuple) else [value]

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from sparsecomp.errors import PruneError
+from sparsecomp.passes.explicit_padding import same_padding
 from sparsecomp.prune.data import Batch
 from sparsecomp.prune.weights import Weight
 
@@ -96,9 +97,8 @@ def _conv(
     dims = weight.dim() - 2
     kernel, dilations = tuple(weight.shape[2:]), _each(dilation, dims)
     if padding == "same":
-        padding = tuple(d * (k - 1) // 2 for k, d in zip(kernel, dilations, strict=True))
-        extra = [d * (k - 1) % 2 for k, d in zip(kernel, dilations, strict=True)]  # an odd one goes behind the image
-        input = F.pad(input, [end for e in reversed(extra) for end in (0, e)])
+        padding, ends = same_padding(kernel, dilations)
+        input = F.pad(input, ends)
     padding = 0 if padding == "valid" else padding
     x = input if input.dim() == weight.dim() else input.unsqueeze(0)
     return weight, Use(x, kernel, _each(stride, dims), _each(padding, dims), dilations, groups)

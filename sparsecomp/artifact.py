@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from sparsecomp.runtime import Compiled, Library
 
 FORMAT = "sparsecomp-program"
-VERSION = 1
+VERSION = 2  # 2: a batch may be cut into parts
 _MANIFEST, _LIBRARY, _WEIGHTS = "manifest.json", "library.so", "weights.safetensors"
 _UNSTORABLE = {"bool": "uint8"}  # weights of these types are stored as another of the same width
 

@@ -36,11 +36,14 @@ def signature_of(program: Program, model: object = None) -> Signature:
         parameters=_parameters(model, args, placeholders),
         positional=len(args),
         keywords=tuple(kwargs),
-        inputs=tuple(_input(node) for node in placeholders),
+        inputs=tuple(
+            _input(node, program.parts.count if i in program.parts.inputs else 1) for i, node in enumerate(placeholders)
+        ),
         structure=structure,
         outputs=_outputs(outputs),
         output_structure=_output_structure(specs.out_spec, len(outputs)),
         ranges={str(symbol): _range(limits) for symbol, limits in program.range_constraints.items()},
+        parts=program.parts,
     )
 
 
@@ -50,7 +53,8 @@ def _parameters(model: object, args: Sequence[Any], placeholders: Sequence[fx.No
     return tuple(placeholders[arg].name if isinstance(arg, int) else f"arg{i}" for i, arg in enumerate(args))
 
 
-def _input(node: fx.Node) -> Input:
+def _input(node: fx.Node, parts: int) -> Input:
+    """An input as a caller gives it, of which the program takes so many parts one after the other."""
     value = node.meta["val"]
     if isinstance(value, torch.SymInt | torch.SymFloat | torch.SymBool):
         raise CaptureError(
@@ -58,7 +62,9 @@ def _input(node: fx.Node) -> Input:
         )
     if not isinstance(value, torch.Tensor):
         return Input(node.name, value=value)
-    return Input(node.name, str(value.dtype).removeprefix("torch."), tuple(_dim(size) for size in value.shape))
+    shape = [_dim(size) for size in value.shape]
+    whole = [shape[0] * parts, *shape[1:]] if parts > 1 else shape
+    return Input(node.name, str(value.dtype).removeprefix("torch."), tuple(whole))
 
 
 def _dim(size: int | torch.SymInt) -> Dim:

@@ -31,7 +31,7 @@ from sparsecomp.lower import (
     stored_bytes,
     to_relax,
 )
-from sparsecomp.passes import PIPELINE, run
+from sparsecomp.passes import pipeline, run
 from sparsecomp.program import PassRecord, Program, relative_error
 from sparsecomp.report import Report
 from sparsecomp.runtime import TOLERANCE, Library
@@ -118,7 +118,7 @@ class Compilation:
             self._check_capture(program)
             dump.captured(program)
         with self._stage("passes"):
-            run(PIPELINE, program, observe, self.verify)
+            run(pipeline(self.target), program, observe, self.verify)
         return program
 
     def _decide(self, program: Program) -> tuple[dict[str, Decision], dict[str, Any]]:
@@ -169,6 +169,7 @@ class Compilation:
             seconds=dict(self.seconds),
             nodes=sum(1 for _ in program.calls()),
             weight_bytes=sum(tensor.numel() * tensor.element_size() for tensor in weights.values()),
+            parts=program.parts.count,
             relative_error=error,
             decisions=tuple(decision.to_dict() for decision in decisions.values()),
             removed=tuple(each.to_dict() for each in program.removed),

@@ -53,28 +53,34 @@ class Engine:
     def __call__(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> list[Any]:
         """The flat results, as torch tensors if any input is one, else as numpy arrays."""
         leaves = self.signature.flatten(args, kwargs)
-        inputs = [to_tvm(leaves[index]) for index in self._tensors]
-        convert = _from_tvm([leaves[index] for index in self._tensors])
+        convert, join = _made_of([leaves[index] for index in self._tensors])
         with self._lock:
-            results = self._main(*inputs, self._weights)
-        outputs = [convert(result) for result in results]
+            parts = [
+                [convert(result) for result in self._main(*inputs, self._weights)] for inputs in self._parts(leaves)
+            ]
+        outputs = parts[0] if len(parts) == 1 else [join(results) for results in zip(*parts, strict=True)]
         for index in self.copied:
             outputs[index] = outputs[index].clone() if hasattr(outputs[index], "clone") else outputs[index].copy()
         return outputs
+
+    def _parts(self, leaves: Sequence[Any]) -> Iterator[list[Any]]:
+        """The tensors to call the program with, for each part of the batch."""
+        for part in self.signature.parts.cut(leaves):
+            yield [to_tvm(part[index]) for index in self._tensors]
 
     def watched(self, args: Sequence[Any], kwargs: Mapping[str, Any], runs: int) -> Iterator[list[Event]]:
         """Run the program and time every call that the virtual machine makes; one list of events for each run.
 
         Another virtual machine over the same code is watched, so that ordinary calls are not slowed down.
         """
-        leaves = self.signature.flatten(args, kwargs)
-        inputs = [to_tvm(leaves[index]) for index in self._tensors]
+        parts = list(self._parts(self.signature.flatten(args, kwargs)))
         machine, events = relax.VirtualMachine(self._library, tvm.cpu()), _Events()
         machine.set_instrument(events)
         for _ in range(runs):
             with self._lock:
                 events.begin()
-                machine["main"](*inputs, self._weights)
+                for inputs in parts:
+                    machine["main"](*inputs, self._weights)
             yield events.found
 
 
@@ -125,8 +131,9 @@ def _aligned_copy(tensor: Any) -> Any:
     return copy
 
 
-def _from_tvm(inputs: Sequence[Any]) -> Any:
+def _made_of(inputs: Sequence[Any]) -> tuple[Any, Any]:
+    """How to make a result of what the inputs are, and to join several along the first axis."""
     torch = sys.modules.get("torch")
     if torch is not None and any(isinstance(item, torch.Tensor) for item in inputs):
-        return torch.from_dlpack
-    return np.from_dlpack
+        return torch.from_dlpack, torch.cat
+    return np.from_dlpack, np.concatenate

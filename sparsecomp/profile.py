@@ -29,7 +29,7 @@ class KernelTime:
         layers: paths of these in the user's model.
         start: seconds from the begin of the program's run, in the run that the trace shows.
         took: seconds that it took in that run.
-        seconds: median over all runs.
+        seconds: median over all runs; of a batch in parts, for all parts, where the others are of the first.
     """
 
     function: str
@@ -117,7 +117,7 @@ class Profile:
 
 
 def profile_of(
-    runs: Sequence[Sequence["Event"]], latencies: Sequence[float], calls: Sequence[Mapping[str, Any]]
+    runs: Sequence[Sequence["Event"]], latencies: Sequence[float], calls: Sequence[Mapping[str, Any]], parts: int = 1
 ) -> Profile:
     """Put measured events together with what is known of the calls.
 
@@ -125,14 +125,15 @@ def profile_of(
         runs: the events of each profiled run; those that are not calls of compiled functions are left out.
         latencies: seconds of runs that were not profiled.
         calls: what the program runs, `Report.calls`.
+        parts: how often it runs that in a run.
     """
     names = {call["function"] for call in calls}
     kernels = [[event for event in run if event.name in names] for run in runs]
-    expected = [call["function"] for call in calls]
+    expected = [call["function"] for call in calls] * parts
     assert all([event.name for event in run] == expected for run in kernels), "the program ran other calls than it has"
-    total = [sum(event.seconds for event in run) for run in kernels]
+    total = [_seconds(run) for run in kernels]
     typical = kernels[sorted(range(len(total)), key=total.__getitem__)[len(total) // 2]]
-    times = [statistics.median(run[index].seconds for run in kernels) for index in range(len(calls))]
+    times = [statistics.median(_seconds(run[index :: len(calls)]) for run in kernels) for index in range(len(calls))]
     found = [
         KernelTime(
             call["function"],
@@ -143,9 +144,13 @@ def profile_of(
             event.seconds,
             seconds,
         )
-        for call, event, seconds in zip(calls, typical, times, strict=True)
+        for call, event, seconds in zip(calls, typical[: len(calls)], times, strict=True)
     ]
     return Profile(tuple(found), statistics.median(latencies), len(runs))
+
+
+def _seconds(events: Sequence["Event"]) -> float:
+    return sum(event.seconds for event in events)
 
 
 def _event(kernel: KernelTime) -> Mapping[str, Any]:

@@ -12,6 +12,7 @@ from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
 from torch.utils import _pytree as pytree
 
 from sparsecomp.errors import SparsecompError
+from sparsecomp.signature import WHOLE, Parts
 
 
 @dataclass(frozen=True)
@@ -93,6 +94,7 @@ class Program:
         log: one record for each pass that ran.
         removed: what the removal of dead slices took out.
         staying: what it had to leave, and why.
+        parts: how a batch that the module takes in parts is cut.
     """
 
     module: fx.GraphModule
@@ -102,6 +104,7 @@ class Program:
     log: list[PassRecord] = field(default_factory=list)
     removed: tuple[Removed, ...] = ()
     staying: tuple[Staying, ...] = ()
+    parts: Parts = WHOLE
 
     @property
     def graph(self) -> fx.Graph:
@@ -111,7 +114,9 @@ class Program:
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Run the program on tensors, without recording gradients."""
         with torch.no_grad():
-            return self.module(*args, **kwargs)
+            leaves, spec = pytree.tree_flatten((args, kwargs))
+            calls = (pytree.tree_unflatten(part, spec) for part in self.parts.cut(leaves))
+            return pytree.tree_map(_joined, *(self.module(*args, **kwargs) for args, kwargs in calls))
 
     def example_outputs(self) -> list[Any]:
         """The flat outputs for the example inputs."""
@@ -203,6 +208,11 @@ class Program:
         self.module.graph.lint()
         self.module.recompile()
         _ShapePropagation(self).run(*(node.meta["val"] for node in self.placeholders()))
+
+
+def _joined(*parts: Any) -> Any:
+    """The results of all parts of a batch as one; plain values are the same in all."""
+    return torch.cat(parts) if len(parts) > 1 and isinstance(parts[0], torch.Tensor) else parts[0]
 
 
 class _ShapePropagation(fx.Interpreter):

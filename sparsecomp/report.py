@@ -30,6 +30,7 @@ class Report:
         seconds: time of each stage (capture, passes, import, schedule, build, verify).
         nodes: operator calls in the final graph.
         weight_bytes: size of all weights.
+        parts: in how many parts the batch is computed, one after the other; 1 for all at once.
         relative_error: of the compiled program against the model on the example inputs; None if not verified.
         kernels: how often each kernel or schedule rule was used.
         decisions: for each weight of a linear or convolution: its candidates, the one chosen, and why.
@@ -58,6 +59,7 @@ class Report:
     seconds: Mapping[str, float]
     nodes: int
     weight_bytes: int
+    parts: int = 1
     relative_error: float | None = None
     kernels: Mapping[str, int] = field(default_factory=dict)
     decisions: tuple[Mapping[str, Any], ...] = ()
@@ -144,7 +146,7 @@ class Report:
         error = "not verified" if self.relative_error is None else f"relative error {self.relative_error:.1e}"
         lines = [
             f"{self.model} for {self.target}: {self.nodes} operators, {self.weight_bytes / 1e6:.1f} MB, {error}",
-            f"inputs  {self.signature}",
+            f"inputs  {self.signature}" + (f", in {self.parts} parts" if self.parts > 1 else ""),
             "seconds " + ", ".join(f"{name} {value:.1f}" for name, value in self.seconds.items()),
             "passes  " + ", ".join(f"{item['name']} {item['seconds']:.2f}" for item in self.passes if item["changed"]),
             "kernels " + ", ".join(f"{name} x{count}" for name, count in sorted(self.kernels.items())),

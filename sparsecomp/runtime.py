@@ -236,7 +236,7 @@ class Compiled:
         for events in engine.watched(args, kwargs, warmup + runs):
             plain += _time(self, args, kwargs, 2)[1:]  # the first finds the caches as the watched run left them
             profiled.append(events)
-        return profile_of(profiled[warmup:], plain[warmup:], self.report.calls)
+        return profile_of(profiled[warmup:], plain[warmup:], self.report.calls, self.report.parts)
 
     def save(self, path: str | Path) -> None:
         """Write the program to one file that `sparsecomp.load` runs, without torch and without the model's class.

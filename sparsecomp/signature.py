@@ -1,6 +1,6 @@
 """What a compiled program takes and gives, as data; and the check of a call against it. Needs neither torch nor tvm."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -45,6 +45,32 @@ class Output:
 
 
 @dataclass(frozen=True)
+class Parts:
+    """A batch that is computed in equal parts, one after the other; the results are joined along their first axis.
+
+    Attributes:
+        count: how many parts; 1: the whole at once.
+        inputs: indices of the flat inputs that are cut along their first axis; each part gets all of the others.
+    """
+
+    count: int = 1
+    inputs: tuple[int, ...] = ()
+
+    def cut(self, leaves: Sequence[Any]) -> Iterator[list[Any]]:
+        """The flat inputs of each part."""
+        for part in range(self.count):
+            yield [_share(leaf, part, self.count) if i in self.inputs else leaf for i, leaf in enumerate(leaves)]
+
+
+def _share(leaf: Any, part: int, count: int) -> Any:
+    size = leaf.shape[0] // count
+    return leaf[part * size : (part + 1) * size]
+
+
+WHOLE = Parts()
+
+
+@dataclass(frozen=True)
 class Signature:
     """Inputs and outputs of a program.
 
@@ -57,6 +83,7 @@ class Signature:
         outputs: the flat outputs.
         output_structure: how they nest.
         ranges: the smallest and largest value of each symbol.
+        parts: how the batch is cut; ``inputs`` has the shapes of the whole.
     """
 
     parameters: tuple[str, ...]
@@ -67,6 +94,7 @@ class Signature:
     outputs: tuple[Output, ...]
     output_structure: Structure
     ranges: Mapping[str, tuple[int, int | None]]
+    parts: Parts = WHOLE
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON types."""
@@ -84,6 +112,7 @@ class Signature:
             outputs=tuple(Output(**item) for item in data["outputs"]),
             output_structure=data["output_structure"],
             ranges={name: (low, high) for name, (low, high) in data["ranges"].items()},
+            parts=Parts(data["parts"]["count"], tuple(data["parts"]["inputs"])) if "parts" in data else WHOLE,
         )
 
     def __str__(self) -> str:

@@ -36,6 +36,13 @@ def test_times_are_medians_and_belong_to_layers():
     assert profile.seconds_of_nodes() == {"a": 2.0, "b": 2.0, "c": 3.0}
 
 
+def test_the_parts_of_a_batch_add_up():
+    events = [[Event(name, start, 1.0 + start) for start, name in enumerate(["conv", "conv", "exp"] * 2)]] * 3
+    profile = profile_of(events, [30.0], CALLS, parts=2)
+    assert [kernel.seconds for kernel in profile.kernels] == [1.0 + 4.0, 2.0 + 5.0, 3.0 + 6.0]
+    assert [kernel.took for kernel in profile.kernels] == [1.0, 2.0, 3.0]
+
+
 def test_another_program_is_refused():
     with pytest.raises(AssertionError, match="other calls than it has"):
         profile_of([[Event("exp", 0.0, 1.0)]], [1.0], CALLS)

@@ -114,7 +114,7 @@ def layer_rows(
     for use, became in paired(uses_of(captured), uses_of(fused)):
         found = [decisions[each.node.name] for each in became if each.node.name in decisions]
         row = _found(use) | _changed(use, became) | _chosen(became, found, functions)
-        row |= _times(found, use, became, target)
+        row |= _times(found, use, became, target, fused.parts.count)
         row["bytes_before"] = _nbytes(use.tensor)
         row["bytes_after"] = sum(stored.get(each.node.name, _nbytes(each.tensor)) for each in became)
         rows.append(row)
@@ -200,18 +200,19 @@ def kernel_name(schedule: Schedule | None) -> str:
     return "" if schedule is None else names[type(schedule)]
 
 
-def _times(found: Sequence[Decision], use: Use, became: Sequence[Use], target: Target) -> dict[str, Any]:
+def _times(found: Sequence[Decision], use: Use, became: Sequence[Use], target: Target, parts: int) -> dict[str, Any]:
     work = work_of(use.node, use.tensor)
     chosen = [each.chosen for each in found if each.chosen is not None]
     known = chosen and len(chosen) == len(became)
-    predicted = sum(each.predicted for each in chosen) if known else None
+    predicted = parts * sum(each.predicted for each in chosen) if known else None
     timed = known and all(each.measured is not None for each in chosen)
-    measured = sum(each.measured or 0.0 for each in chosen) if timed else None
+    measured = parts * sum(each.measured or 0.0 for each in chosen) if timed else None
     time = measured or predicted
+    dense = dense_seconds(found, tuple(use.tensor.shape), target) if known else None
     return {
         "predicted": predicted,
         "measured": measured,
-        "dense_predicted": dense_seconds(found, tuple(use.tensor.shape), target) if known else None,
+        "dense_predicted": None if dense is None else parts * dense,
         "macs": work.nonzero,
         "macs_dense": work.dense,
         "gflops": 2 * work.nonzero / time / 1e9 if time else None,

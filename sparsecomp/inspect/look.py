@@ -15,7 +15,7 @@ from sparsecomp.inspect.layers import layer_rows
 from sparsecomp.inspect.stages import Stages
 from sparsecomp.inspect.work import dense_seconds
 from sparsecomp.lower import Decision, Trace, decide
-from sparsecomp.passes import PIPELINE, run
+from sparsecomp.passes import pipeline, run
 from sparsecomp.report import Report
 from sparsecomp.runtime import Compiled
 from sparsecomp.targets import Target, available
@@ -61,9 +61,10 @@ def _exported(path: Path) -> ExportedProgram:
 def _of_model(model: nn.Module | ExportedProgram, args: Any, kwargs: dict[str, Any] | None) -> Report:
     program, stages = capture(model, args, kwargs, None), Stages()
     stages.captured(program)
-    run(PIPELINE, program, stages.after_pass, verify=False)
-    decided = {target: decide(program, target) for target in available()}
-    here = next(iter(decided))
+    targets = available()
+    run(pipeline(targets[0]), program, stages.after_pass, verify=False)
+    decided = {target: decide(program, target) for target in targets}
+    here = targets[0]
     rows = _rows(stages, decided[here], here)
     weights = program.weights().values()
     return Report(
@@ -74,6 +75,7 @@ def _of_model(model: nn.Module | ExportedProgram, args: Any, kwargs: dict[str, A
         seconds={},
         nodes=sum(1 for _ in program.calls()),
         weight_bytes=sum(tensor.numel() * tensor.element_size() for tensor in weights),
+        parts=program.parts.count,
         decisions=tuple(decision.to_dict() for decision in decided[here].values()),
         removed=tuple(each.to_dict() for each in program.removed),
         staying=tuple(each.to_dict() for each in program.staying),

@@ -50,7 +50,7 @@ def to_exported(program: Program) -> ExportedProgram:
 
 def _placeholder(graph: fx.Graph, node: fx.Node, inputs: list[InputSpec]) -> fx.Node:
     copy = graph.placeholder(node.name)
-    copy.meta = dict(node.meta)
+    copy.meta = {name: value for name, value in node.meta.items() if name != "tensor_meta"}  # passes keep "val" only
     if node.op == "get_attr":
         inputs.append(InputSpec(InputKind.PARAMETER, TensorArgument(copy.name), str(node.target)))
     else:

@@ -10,6 +10,8 @@ from sparsecomp.passes.fold_scale import FoldScale
 from sparsecomp.passes.fuse_epilogues import FuseEpilogues
 from sparsecomp.passes.remove_dead_slices import RemoveDeadSlices
 from sparsecomp.passes.rewrite_transposed_conv import RewriteTransposedConv
+from sparsecomp.passes.split_batch import SplitBatch
+from sparsecomp.targets.base import Target
 
 PIPELINE: tuple[Pass, ...] = (
     Canonicalize(),
@@ -21,9 +23,18 @@ PIPELINE: tuple[Pass, ...] = (
     EliminateDead(),
     RemoveDeadSlices(),
     Canonicalize(),
+    SplitBatch(),
     FuseEpilogues(),
     EliminateDead(),
 )
+MOST_ROOM = 16 * 1024 * 1024  # what a larger last cache leaves to one program is not known
+
+
+def pipeline(target: Target) -> tuple[Pass, ...]:
+    """`PIPELINE`, where parts of a batch leave half of the device's last cache to others."""
+    split = SplitBatch(min(target.l3_bytes // 2, MOST_ROOM))
+    return tuple(split if isinstance(each, SplitBatch) else each for each in PIPELINE)
+
 
 __all__ = [
     "PIPELINE",
@@ -37,5 +48,7 @@ __all__ = [
     "Pass",
     "RemoveDeadSlices",
     "RewriteTransposedConv",
+    "SplitBatch",
+    "pipeline",
     "run",
 ]

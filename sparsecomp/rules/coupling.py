@@ -22,6 +22,7 @@ from sparsecomp.rules.table import FactTable
 
 AxisKey = tuple[Value, int]
 VariableKey = tuple[Node, str]
+NO_WISHES: Mapping[AxisKey, Tensor] = {}
 
 
 @dataclass(frozen=True)
@@ -43,7 +44,7 @@ class Coupling:
         calls: its calls, from `propagate.applications`.
         table: its constants.
         free_inputs: inputs of the graph may be narrowed (for tests of single rules).
-        wanted: slices of the graph's outputs that are needed; all of them if not given.
+        wanted: which slices of inputs and outputs of the graph are needed; all of those of an axis that it lacks.
     """
 
     def __init__(
@@ -67,7 +68,7 @@ class Coupling:
         for application in calls.values():
             self._tie(application)
         for node in module.graph.nodes:
-            self._seed(node, free_inputs, wanted)
+            self._seed(node, free_inputs, wanted or {})
         self._close()
 
     def kept(self, value: Value, axis: int) -> Tensor | None:
@@ -107,9 +108,9 @@ class Coupling:
         for value in {*application.call.inputs, *application.call.outputs}:
             self._readers[value].append(node)
 
-    def _seed(self, node: Node, free_inputs: bool, wanted: Mapping[AxisKey, Tensor] | None) -> None:
+    def _seed(self, node: Node, free_inputs: bool, wanted: Mapping[AxisKey, Tensor]) -> None:
         if node.op == "placeholder" and not free_inputs:
-            self._need(outputs_of(node), Cause(node, "is an input"))
+            self._need(outputs_of(node), Cause(node, "is an input"), wanted)
         elif node.op == "output":
             results = [value for each in node.all_input_nodes if (value := value_of(each)) is not None]
             self._need(results, Cause(node, "returns it"), wanted)
@@ -131,15 +132,15 @@ class Coupling:
             loose = [a for a in range(len(value.shape)) if len(application.relation.of_input(value, a)) < roles]
             self._need_axes([(value, axis) for axis in loose], cause)
 
-    def _need(self, values: object, cause: Cause, wanted: Mapping[AxisKey, Tensor] | None = None) -> None:
+    def _need(self, values: object, cause: Cause, wanted: Mapping[AxisKey, Tensor] = NO_WISHES) -> None:
         assert isinstance(values, (list, tuple))
         self._need_axes([(value, axis) for value in values for axis in range(len(value.shape))], cause, wanted)
 
-    def _need_axes(self, keys: list[AxisKey], cause: Cause, wanted: Mapping[AxisKey, Tensor] | None = None) -> None:
+    def _need_axes(self, keys: list[AxisKey], cause: Cause, wanted: Mapping[AxisKey, Tensor] = NO_WISHES) -> None:
         self.causes.append(cause)
         for key in keys:
             if key in self.axes:
-                mask = wanted[key] if wanted is not None else torch.ones_like(self.axes[key], dtype=torch.bool)
+                mask = wanted.get(key, torch.ones_like(self.axes[key], dtype=torch.bool))
                 self.axes[key][mask & (self.axes[key] == 0)] = len(self.causes)
 
     def _close(self) -> None:

@@ -61,7 +61,7 @@ def _no_outputs(call: Call, relation: Relation, facts: FactTable) -> list[Tensor
 
 
 def _embedding_relation(call: Call) -> Relation:
-    return relate("_ d, * -> * d", [call.tensor("weight"), call.tensor("indices")], call.outputs)
+    return relate("_ d, ... -> ... d", [call.tensor("weight"), call.tensor("indices")], call.outputs)
 
 
 def _embedding_forward(call: Call, relation: Relation, facts: FactTable) -> list[TensorFacts]:

@@ -12,7 +12,8 @@ from sparsecomp.passes.narrow import Narrowing
 from sparsecomp.rules import RULES
 from sparsecomp.rules.call import Value
 from sparsecomp.rules.coupling import Coupling
-from sparsecomp.rules.propagate import backward_call
+from sparsecomp.rules.propagate import backward_call, constants
+from sparsecomp.rules.samples import batch_size, sample_axes
 from tests.rules.cases import CASES
 from tests.rules.harness import Experiment, experiment
 
@@ -45,6 +46,7 @@ def check(overload: object, count: int) -> None:
         e = experiment(overload, CASES[overload](rng), rng)
         check_forward(e)
         check_backward(e, rng)
+        check_samples(e)
         check_narrow(e, rng)
 
 
@@ -129,6 +131,19 @@ def check_narrow(e: Experiment, rng: random.Random) -> None:
     e.program.module.recompile()
     for after, before in zip(e.run(inputs), kept, strict=True):
         torch.testing.assert_close(after, before, **TOLERANCE, equal_nan=True)
+
+
+def check_samples(e: Experiment) -> None:
+    """Where samples are proved to be treated alone and alike, exchanging them exchanges their results."""
+    axes = sample_axes(e.program.module, e.calls, constants(e.program.module, e.calls))
+    batch = batch_size(e.program.module)
+    if axes is None or batch is None:
+        return
+    order = torch.arange(batch).roll(1)
+    nodes = zip(e.program.placeholders(), e.inputs, strict=True)
+    exchanged = [x[order] if (Value(node), 0) in axes else x for node, x in nodes]
+    for after, before in zip(e.run(exchanged), e.run(), strict=True):
+        torch.testing.assert_close(after, before[order], **TOLERANCE, equal_nan=True)
 
 
 def narrow(narrowing: Narrowing, value: Value, data: Tensor) -> Tensor:

@@ -60,7 +60,8 @@ def our_call(problem: Problem, threads: int, density: float, block: int) -> tupl
     executable = tvm.compile(build(problem, schedule), target=tvm.target.Target(target.tvm_options()))
     x, y = (np.random.standard_normal(shape).astype(np.float32) for shape in shapes(problem))
     arguments = [tvm.runtime.tensor(array) for array in (x, *pack(weight, problem, schedule), y)]
-    return lambda: executable(*arguments), str(schedule)
+    kernel = executable.jit().main  # as programs call it; calling the executable looks it up anew, which takes 2 us
+    return lambda: kernel(*arguments), str(schedule)
 
 
 def peak_call(threads: int) -> tuple[Callable[[], Any], float]:

@@ -10,7 +10,14 @@ from torch import Tensor, fx
 
 from sparsecomp.inspect.patterns import pattern_of, preview
 from sparsecomp.inspect.work import dense_seconds, roofline_seconds, work_of
-from sparsecomp.kernels.schedule import ChannelSchedule, ColumnSchedule, FeatureSchedule, Schedule, WinogradSchedule
+from sparsecomp.kernels.schedule import (
+    ChannelSchedule,
+    ColumnSchedule,
+    FeatureSchedule,
+    Schedule,
+    WinogradSchedule,
+    is_sparse,
+)
 from sparsecomp.lower import Decision, Trace
 from sparsecomp.program import Program, layer_name
 from sparsecomp.targets.base import Target
@@ -173,7 +180,7 @@ def _chosen(became: Sequence[Use], found: Sequence[Decision], functions: Mapping
         "schedule": None if schedule is None else asdict(schedule),
         "function": call.function if call else "",
         "reason": reason,
-        "dense": reason if zeros and not getattr(schedule, "sparse", False) else "",
+        "dense": reason if zeros and not is_sparse(schedule) else "",
     }
 
 

@@ -102,3 +102,8 @@ class WinogradSchedule:
 
 
 Schedule = ColumnSchedule | FeatureSchedule | ChannelSchedule | WinogradSchedule
+
+
+def is_sparse(schedule: Schedule | None) -> bool:
+    """Whether it skips zeros."""
+    return isinstance(schedule, ColumnSchedule) and schedule.sparse

@@ -7,15 +7,25 @@ from operator import itemgetter
 from sparsecomp.kernels.cost import PANEL_ROWS, WeightStats, at_width, predict
 from sparsecomp.kernels.geometry import allows_direct, flatten, geometry, suits_winograd
 from sparsecomp.kernels.problem import ConvProblem, LinearProblem, Problem
-from sparsecomp.kernels.schedule import ChannelSchedule, ColumnSchedule, FeatureSchedule, Schedule, WinogradSchedule
+from sparsecomp.kernels.schedule import (
+    ChannelSchedule,
+    ColumnSchedule,
+    FeatureSchedule,
+    Schedule,
+    WinogradSchedule,
+    is_sparse,
+)
 from sparsecomp.targets.base import Target
 
 SLICES = (1, 2, 3, 4)
 ALONE = 16  # of the best schedules are also considered on one thread
+DOUBT = 1.05  # so much faster than a dense schedule must a sparse one be thought: it promises never to be slower
 
 
 def space(problem: Problem, stats: WeightStats | float, target: Target) -> list[Schedule]:
-    """All schedules worth trying, those thought fastest first; dense ones are always among them.
+    """All schedules worth trying, those to prefer first; dense ones are always among them.
+
+    That is the order of their predicted times, where a sparse one that gains next to nothing comes after a dense one.
 
     Args:
         problem: what to compute.
@@ -35,7 +45,7 @@ def space(problem: Problem, stats: WeightStats | float, target: Target) -> list[
             candidates += [*_channel_schedules(problem, each), *_winograd_schedules(problem, each)]
 
     def timed(schedules: Iterable[Schedule]) -> list[tuple[float, Schedule]]:
-        return [(predict(problem, known, s, target), s) for s in schedules]
+        return [(predict(problem, known, s, target) * (DOUBT if is_sparse(s) else 1), s) for s in schedules]
 
     ranked = sorted(timed(candidates), key=itemgetter(0))
     if target.cores > 1 and not _size_varies(problem):

@@ -12,7 +12,7 @@ import sparsecomp.ops  # noqa: F401  registers torch.ops.sparsecomp
 from sparsecomp.errors import LoweringError
 from sparsecomp.kernels.cost import WeightStats, predict
 from sparsecomp.kernels.problem import ConvProblem, Epilogue, LinearProblem, Problem
-from sparsecomp.kernels.schedule import Schedule
+from sparsecomp.kernels.schedule import Schedule, is_sparse
 from sparsecomp.kernels.space import space
 from sparsecomp.program import Program, arguments, layer_name
 from sparsecomp.targets.base import Target
@@ -41,7 +41,7 @@ class Candidate:
     @property
     def is_sparse(self) -> bool:
         """Whether it skips zeros."""
-        return bool(getattr(self.schedule, "sparse", False))
+        return is_sparse(self.schedule)
 
 
 @dataclass(frozen=True)
@@ -110,8 +110,7 @@ def _decide(program: Program, node: fx.Node, target: Target, measured: Measured)
         return Decision(layer_name(node), node.name, None, stats.density, (), obstacle)
     schedules = space(problem, stats, target)
     seconds = measured(problem, example_shape(given["x"]), stats, schedules)
-    candidates = [Candidate(s, predict(problem, stats, s, target), seconds.get(s)) for s in schedules]
-    guesses = sorted(candidates, key=lambda candidate: candidate.predicted)
+    guesses = [Candidate(s, predict(problem, stats, s, target), seconds.get(s)) for s in schedules]
     timed = sorted((c for c in guesses if c.measured is not None), key=lambda c: c.measured or 0.0)
     ranked = [*timed, *(candidate for candidate in guesses if candidate.measured is None)]
     reason = _measured_reason(timed, guesses[0], stats) if timed else _reason(guesses, stats)
@@ -133,6 +132,8 @@ def _reason(ranked: Sequence[Candidate], stats: WeightStats) -> str:
     if other is None:
         return f"density {stats.density:.3f}; only {kind} schedules apply"
     ratio = other.predicted / best.predicted
+    if ratio < 1:
+        return f"density {stats.density:.3f}; {rest} is predicted no more than {1 / ratio:.2f} times as fast as {kind}"
     return f"density {stats.density:.3f}; {kind} is predicted {ratio:.2f} times as fast as {rest}"
 
 

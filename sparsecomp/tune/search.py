@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
-from sparsecomp.kernels.schedule import Schedule
+from sparsecomp.kernels.schedule import Schedule, is_sparse
 from sparsecomp.tune.keys import schedule_text
 
 _KIND = "kind"
@@ -63,7 +63,7 @@ class Search:
 
 def _guesses(schedules: Mapping[str, Schedule], count: int) -> list[str]:
     """The first ``count`` schedules; the last of them is the best of the other kind if that is not among them."""
-    kinds = {text: bool(getattr(schedule, "sparse", False)) for text, schedule in schedules.items()}
+    kinds = {text: is_sparse(schedule) for text, schedule in schedules.items()}
     best = list(kinds)[:count]
     other = next((text for text, kind in kinds.items() if kind != kinds[best[0]]), None)
     return best if other is None or other in best or count == 1 else [best[0], other, *best[1:-1]]

@@ -114,7 +114,8 @@ class Program:
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Run the program on tensors, without recording gradients."""
         with torch.no_grad():
-            leaves, spec = pytree.tree_flatten((args, kwargs))
+            ordered = {name: kwargs[name] for name in self.kwargs if name in kwargs} | kwargs
+            leaves, spec = pytree.tree_flatten((args, ordered))
             calls = (pytree.tree_unflatten(part, spec) for part in self.parts.cut(leaves))
             return pytree.tree_map(_joined, *(self.module(*args, **kwargs) for args, kwargs in calls))
 

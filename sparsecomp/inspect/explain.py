@@ -79,7 +79,7 @@ def _kernel(report: "Report", row: Row) -> Iterator[str]:
     for other in others:
         kind = "sparse" if other["schedule"].get("sparse") else "dense"
         time = "measured" if other["measured"] is not None else "predicted"
-        yield f"Another way, {kind}, is {time} to take {milliseconds(other[time])}."
+        yield f"Another way, {kind}, is {time} to take {milliseconds(report.parts * other[time])}."
 
 
 def _time(row: Row) -> Iterator[str]:

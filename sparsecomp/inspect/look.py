@@ -81,7 +81,7 @@ def _of_model(model: nn.Module | ExportedProgram, args: Any, kwargs: dict[str, A
         staying=tuple(each.to_dict() for each in program.staying),
         stages=stages.views(),
         layers=tuple(rows),
-        gains=tuple(_gain(rows, decisions, target) for target, decisions in decided.items()),
+        gains=tuple(_gain(rows, decisions, target, program.parts.count) for target, decisions in decided.items()),
     )
 
 
@@ -90,14 +90,14 @@ def _rows(stages: Stages, decisions: dict[str, Decision], target: Target) -> lis
     return layer_rows(captured, fused, decisions, {}, Trace((), ()), target)
 
 
-def _gain(rows: list[dict[str, Any]], decisions: dict[str, Decision], target: Target) -> dict[str, Any]:
+def _gain(rows: list[dict[str, Any]], decisions: dict[str, Decision], target: Target, parts: int) -> dict[str, Any]:
     """Over the layers that our kernels take, removal included."""
     dense, predicted = 0.0, 0.0
     for row in rows:
         found = [decisions[name] for name in row["nodes"] if name in decisions]
         whole = dense_seconds(found, tuple(row["shape"]), target) if found else None
         if whole is not None:
-            dense += whole
-            predicted += sum(each.chosen.predicted for each in found if each.chosen is not None)
+            dense += parts * whole
+            predicted += parts * sum(each.chosen.predicted for each in found if each.chosen is not None)
     speedup = dense / predicted if predicted else 1.0
     return {"target": target.name, "dense": dense, "predicted": predicted, "speedup": speedup}

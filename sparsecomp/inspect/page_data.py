@@ -28,7 +28,10 @@ def page_data(report: Mapping[str, Any]) -> dict[str, Any]:
         "summary": summary(report),
         "graph": graph,
         "layers": layers,
-        "decisions": [{"candidates": [_candidate(each) for each in d["candidates"]]} for d in report["decisions"]],
+        "decisions": [
+            {"candidates": [_candidate(each, report.get("parts", 1)) for each in decision["candidates"]]}
+            for decision in report["decisions"]
+        ],
         "functions": sorted(report["code"]),
     }
 
@@ -54,9 +57,10 @@ def summary(report: Mapping[str, Any]) -> dict[str, Any]:
         if report["stages"]
         else ""
     )
+    parts = f"the batch in {report['parts']} parts · " if report.get("parts", 1) > 1 else ""
     return {
         "title": report["model"],
-        "about": f"for {report['target']} · {operators}{verified}",
+        "about": f"for {report['target']} · {operators}{parts}{verified}",
         "cards": [*_time_cards(rows), *_weight_cards(rows)],
     }
 
@@ -105,8 +109,10 @@ def _calls(view: Mapping[str, Any]) -> int:
     return sum(node["kind"] == "call" for node in view["nodes"])
 
 
-def _candidate(candidate: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: candidate[name] for name in ("schedule", "predicted", "measured")}
+def _candidate(candidate: Mapping[str, Any], parts: int) -> dict[str, Any]:
+    """A way to run a layer, with the seconds for all parts of the batch."""
+    times = {name: candidate[name] and parts * candidate[name] for name in ("predicted", "measured")}
+    return {"schedule": candidate["schedule"], **times}
 
 
 def _slots(row: Mapping[str, Any], graph: Mapping[str, Any]) -> list[int]:

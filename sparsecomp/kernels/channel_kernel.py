@@ -10,6 +10,8 @@ tap makes a load unaligned. See ``schedule.ChannelSchedule`` for the choices.
         transpose the sums of the chunk to rows of pixels, apply the epilogue, store
 """
 
+from dataclasses import dataclass
+
 import numpy as np
 import numpy.typing as npt
 import tvm
@@ -54,6 +56,20 @@ def pack(weight: Array, problem: ConvProblem, schedule: ChannelSchedule) -> tupl
 def build(problem: ConvProblem, schedule: ChannelSchedule) -> tvm.tirx.PrimFunc:
     """The kernel ``(x, values, [bias], [residual], y)``; the batch must be known."""
     return _Builder(problem, schedule).build()
+
+
+@dataclass(frozen=True, eq=False)
+class _Place:
+    """Where a register tile is, and how many tiles of its panel are done."""
+
+    source: Buffer
+    image: Expr
+    group: Expr
+    panel: Expr
+    block: Expr
+    row: Expr
+    column: Expr
+    done: Expr
 
 
 class _Builder:
@@ -130,7 +146,7 @@ class _Builder:
             self._tile(place, at, tile)
         self._finish(image, group, panel, first_row * p.out_width, rows * p.out_width)
 
-    def _tile(self, place: "_Place", at: Expr, tile: Expr) -> None:
+    def _tile(self, place: _Place, at: Expr, tile: Expr) -> None:
         """One tile; the last of a row may have fewer pixels."""
         if self.rest == 0:
             self._product(place, at, self.schedule.pixels)
@@ -141,7 +157,7 @@ class _Builder:
             with T.Else():
                 self._product(place, at, self.rest)
 
-    def _product(self, place: "_Place", at: Expr, pixels: int) -> None:
+    def _product(self, place: _Place, at: Expr, pixels: int) -> None:
         """A register tile, added over one depth block."""
         p, s = self.problem, self.schedule
         acc = local("acc", pixels * self.panel)
@@ -207,21 +223,3 @@ class _Builder:
             row = let("row", panel * self.panel + v * lanes)
             left = None if self.rows % self.panel == 0 else self.rows - row
             self.output.store(sums, (image, group * self.rows + row, first + pixel), mask, left)
-
-
-class _Place:
-    """Where a register tile is."""
-
-    def __init__(
-        self,
-        source: Buffer,
-        image: Expr,
-        group: Expr,
-        panel: Expr,
-        block: Expr,
-        row: Expr,
-        column: Expr,
-        done: Expr,
-    ) -> None:
-        self.source, self.image, self.group, self.panel, self.block = source, image, group, panel, block
-        self.row, self.column, self.done = row, column, done

@@ -7,6 +7,7 @@ from torch.nn import functional as F
 
 import sparsecomp
 from sparsecomp.errors import InputError
+from sparsecomp.inspect.page_data import page_data, summary
 from sparsecomp.passes import PIPELINE, SplitBatch, pipeline, run
 from sparsecomp.targets import detect
 from tests.graphs import assert_close, net, operators, program, rewrite, tensor
@@ -117,4 +118,15 @@ def test_a_profile_has_the_time_of_all_parts(compiled):
     profile = program.profile(*args, runs=3)
     assert [kernel.function for kernel in profile.kernels] == [call["function"] for call in program.report.calls]
     assert all(kernel.seconds > kernel.took / 2 > 0 for kernel in profile.kernels)
-    assert all(row["predicted"] > 0 for row in program.report.layers)
+
+
+def test_the_report_speaks_of_all_parts(compiled):
+    _, program, _ = compiled
+    report = program.report.to_dict()
+    assert "the batch in 4 parts" in summary(report)["about"]
+    row = next(row for row in report["layers"] if row["layer"] == "head")
+    decision = next(each for each in report["decisions"] if each["node"] in row["nodes"])
+    assert row["predicted"] == pytest.approx(4 * decision["candidates"][0]["predicted"])
+    shown = page_data(report)["decisions"][report["decisions"].index(decision)]["candidates"]
+    assert [each["predicted"] for each in shown] == [4 * each["predicted"] for each in decision["candidates"]]
+    assert {each["measured"] for each in shown} == {None}

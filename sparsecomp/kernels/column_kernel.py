@@ -28,6 +28,7 @@ from sparsecomp.kernels.emit import (
     put,
     ramp,
     scratch,
+    shuffle,
     splat,
     store,
 )
@@ -38,6 +39,8 @@ from sparsecomp.kernels.shares import divide
 from sparsecomp.kernels.tokens import Tokens
 
 AHEAD_FLOATS = 1024  # between a dense weight that is used and one that is prefetched
+OFFSET_BITS = 16
+WORDS = {2: "int32", 4: "int64"}  # which type holds the offsets of a slice, by the number of its panels
 AHEAD = 2  # slices between that whose output is prefetched and that which is multiplied
 Array = npt.NDArray[np.generic]
 
@@ -57,7 +60,8 @@ def pack(weight: Array, problem: Problem, schedule: ColumnSchedule) -> tuple[Arr
     order = np.concatenate([g.order.ravel() for g in groups])
     offsets = _offsets(side, np.concatenate([g.columns.ravel() for g in groups]))
     rows = [np.concatenate([g.rows for g in groups])] if schedule.clustered else []
-    return (*arrays, _filled(offsets), _starts(groups), order, *rows)
+    stored = offsets.view(WORDS[schedule.slice]) if _in_words(side) else offsets
+    return (*arrays, _filled(stored), _starts(groups), order, *rows)
 
 
 def _filled(array: Array) -> Array:
@@ -84,6 +88,12 @@ def _offsets(side: Pixels | Tokens, columns: npt.NDArray[np.integer]) -> Array:
 def _offset_type(side: Pixels | Tokens) -> str:
     largest = side.schedule.depth * (1 if side.direct else side.channel_size)
     return "uint16" if largest <= 1 << 16 else "int32"
+
+
+def _in_words(side: Pixels | Tokens) -> bool:
+    """Whether the offsets of a slice are one number, so that one load fetches them; the first is in its lowest bits."""
+    schedule = side.schedule
+    return schedule.sparse and schedule.slice in WORDS and _offset_type(side) == f"uint{OFFSET_BITS}"
 
 
 def _side(problem: Problem, schedule: ColumnSchedule) -> Pixels | Tokens:
@@ -144,7 +154,8 @@ class _Builder:
         self.values = argument("values", (tirx.Var("weights", "int64") if schedule.sparse else dense,))
         self.bounds = argument("bounds", (groups * (self.parts + 1),), "int32")
         if schedule.sparse or side.taps > 1:
-            self.offsets = argument("offsets", (stored if schedule.sparse else self.depth,), _offset_type(side))
+            dtype = WORDS[schedule.slice] if _in_words(side) else _offset_type(side)
+            self.offsets = argument("offsets", (stored if schedule.sparse else self.depth,), dtype)
         if schedule.sparse:
             lists = groups * self.blocks * self.slices
             self.starts = argument("starts", (lists + 1,), "int32")
@@ -230,10 +241,12 @@ class _Builder:
             begin = self.slices * (self.group * self.columns + block * self.depth) + position * count
             begin, end = let("begin_entry", begin), count
         with T.serial(begin, end) if s.sparse else T.serial(0, end) as j:
+            if not s.sparse:
+                prefetch(self.values, (begin + j) * s.rows + AHEAD_FLOATS, level=2)
+            offsets, weights = self._offsets_of(j), self._weights_of(j if s.sparse else begin + j)
             for c in range(s.slice):
-                entry = j * s.slice + c
-                offset = self.base + self._offset(entry) + column * self.tile
-                self._multiply(acc, c * s.rows * width, entry if s.sparse else begin + j, (offset, width))
+                x = self._operand(self.base + offsets[c] + column * self.tile, width)
+                self._multiply(acc, c * s.rows * width, weights[c], x)
         self._end(acc, block, rows, columns)
 
     def _rows_of_slice(self, block: Expr, position: Expr) -> RowOf:
@@ -250,27 +263,46 @@ class _Builder:
         first = self.group * (self.slices * s.slice * s.rows)
         return lambda c, r: self.rows[first + starts[c] + r]
 
-    def _offset(self, j: Expr) -> Expr:
-        """Where the operand of entry j begins, counted from the base."""
-        if self.schedule.sparse or self.side.taps > 1:
-            offset = tirx.Cast("int32", self.offsets[j])
-            return offset * self.side.channel_size if self.side.direct else offset
-        return j * self.side.channel_size
+    def _offsets_of(self, j: Expr) -> list[Expr]:
+        """Where the operand of entry j of each panel of the slice begins, counted from the base."""
+        s, size = self.schedule, self.side.channel_size
+        if not s.sparse and self.side.taps == 1:
+            return [j * size]
+        if _in_words(self.side):
+            word, mask = let("offsets", self.offsets[j]), tirx.const((1 << OFFSET_BITS) - 1, WORDS[s.slice])
+            found = [word >> (OFFSET_BITS * c) & mask for c in range(s.slice)]
+        else:
+            found = [self.offsets[j * s.slice + c] for c in range(s.slice)]
+        offsets = [tirx.Cast("int32", offset) for offset in found]
+        return [offset * size for offset in offsets] if self.side.direct else offsets
 
-    def _multiply(self, acc: Buffer, first: int, entry: Expr, operand: tuple[Expr, int]) -> None:
+    def _weights_of(self, j: Expr) -> list[list[Expr]]:
+        """The R weights of entry j of each panel of the slice, each in all lanes of a vector.
+
+        Those of a slice come with one load: what bounds a single row is how many loads a core can do, and the shuffles
+        that spread them are free.
+        """
+        s = self.schedule
+        first = j * s.slice * s.rows
+        if s.rows > 1 or s.slice not in WORDS or s.lanes < s.slice:
+            at = [[first + c * s.rows + r for r in range(s.rows)] for c in range(s.slice)]
+            return [[let("weight", splat(self.values[i], s.lanes)) for i in panel] for panel in at]
+        pairs = [let("pair", load(self.values, None, 2, first + c)) for c in range(0, s.slice, 2)]
+        return [[shuffle([pairs[c // 2]] * (s.lanes // 2), [c % 2] * s.lanes)] for c in range(s.slice)]
+
+    def _operand(self, at: Expr, width: int) -> list[Expr]:
+        """So many vectors of the packed tile."""
+        lanes, at = self.schedule.lanes, let("offset", at)
+        x = [load(self.packed, None, lanes, at + v * lanes) for v in range(width)]
+        return [let("x", vector) for vector in x] if self.schedule.rows > 1 else x
+
+    def _multiply(self, acc: Buffer, first: int, weights: list[Expr], x: list[Expr]) -> None:
         """Add one column to a panel of the slice: each vector of its operand times each of the R weights."""
-        s, width = self.schedule, operand[1]
-        at = let("offset", operand[0])
-        if not s.sparse:
-            prefetch(self.values, entry * s.rows + AHEAD_FLOATS, level=2)
-        x = [load(self.packed, None, s.lanes, at + v * s.lanes) for v in range(width)]
-        if s.rows > 1:
-            x = [let("x", vector) for vector in x]
-        for r in range(s.rows):
-            weight = let("weight", splat(self.values[entry * s.rows + r], s.lanes))
-            for v in range(width):
-                i = ramp((first + r * width + v) * s.lanes, s.lanes)
-                store(acc, acc[i] + weight * x[v], i)
+        lanes = self.schedule.lanes
+        for r, weight in enumerate(weights):
+            for v, vector in enumerate(x):
+                i = ramp((first + r * len(x) + v) * lanes, lanes)
+                store(acc, acc[i] + weight * vector, i)
 
     def _start(self, acc: Buffer, block: Expr, rows: RowOf, columns: tuple[Expr, int]) -> None:
         """Begin at zero in the first depth block, else with the sums so far."""

@@ -1,20 +1,18 @@
 """The column kernel of the row-panel family: a packed tile of X that stays in the L1 cache, times panels of rows of W.
 
-See ``schedule.ColumnSchedule`` for the choices, ``formats.panels`` for the weights, ``pixels`` and ``tokens`` for how
-tiles are packed and stored.
+See ``schedule.ColumnSchedule`` for the choices, ``formats.panels`` and ``column_weights`` for the weights, ``pixels`` and
+``tokens`` for how tiles are packed and stored.
 """
 
 from collections.abc import Callable, Sequence
 from functools import partial
 
-import numpy as np
-import numpy.typing as npt
 import tvm
 import tvm.tirx.script.builder.ir as T
 from tvm import tirx
 from tvm.script.ir_builder import IRBuilder
 
-from sparsecomp.formats.panels import PackedPanels, Panels
+from sparsecomp.kernels.column_weights import OFFSET_BITS, WORDS, in_words, offset_type, side_of
 from sparsecomp.kernels.emit import (
     Buffer,
     Expr,
@@ -33,71 +31,13 @@ from sparsecomp.kernels.emit import (
     store,
 )
 from sparsecomp.kernels.pixels import Pixels, RowOf
-from sparsecomp.kernels.problem import ConvProblem, Problem
+from sparsecomp.kernels.problem import Problem
 from sparsecomp.kernels.schedule import ColumnSchedule
 from sparsecomp.kernels.shares import divide
 from sparsecomp.kernels.tokens import Tokens
 
 AHEAD_FLOATS = 1024  # between a dense weight that is used and one that is prefetched
-OFFSET_BITS = 16
-WORDS = {2: "int32", 4: "int64"}  # which type holds the offsets of a slice, by the number of its panels
 AHEAD = 2  # slices between that whose output is prefetched and that which is multiplied
-Array = npt.NDArray[np.generic]
-
-
-def pack(weight: Array, problem: Problem, schedule: ColumnSchedule) -> tuple[Array, ...]:
-    """The weight, ``[out, in]`` or OIHW, as the arguments ``values, bounds[, offsets][, starts, order[, rows]]``."""
-    side = _side(problem, schedule)
-    parts, depth = divide(problem, schedule).parts, schedule.depth * side.taps
-    form = Panels(schedule.rows, depth, schedule.sparse, parts, schedule.slice, schedule.clustered)
-    matrix = weight.reshape(side.groups, side.group_rows, side.group_channels * side.taps)
-    groups = [form.pack(group) for group in matrix]
-    values = np.concatenate([g.values.ravel() for g in groups] or [np.zeros(0, np.float32)])
-    bounds = np.concatenate([g.bounds for g in groups])
-    arrays: list[Array] = [_filled(values), bounds]
-    if not schedule.sparse:
-        return (*arrays, _offsets(side, np.arange(form.depth))) if side.taps > 1 else tuple(arrays)
-    order = np.concatenate([g.order.ravel() for g in groups])
-    offsets = _offsets(side, np.concatenate([g.columns.ravel() for g in groups]))
-    rows = [np.concatenate([g.rows for g in groups])] if schedule.clustered else []
-    stored = offsets.view(WORDS[schedule.slice]) if _in_words(side) else offsets
-    return (*arrays, _filled(stored), _starts(groups), order, *rows)
-
-
-def _filled(array: Array) -> Array:
-    """The array, or one zero where it has no elements: no tensor of a program is empty."""
-    return array if array.size else np.zeros(1, array.dtype)
-
-
-def _starts(groups: list[PackedPanels]) -> npt.NDArray[np.int32]:
-    """The starts of all groups in one list: they follow one another, so that an end is the next start."""
-    stored = np.cumsum([0, *(len(g.columns) for g in groups)])
-    parts = [g.starts[:-1] + first for g, first in zip(groups, stored, strict=False)]
-    return np.concatenate([*parts, stored[-1:]]).astype(np.int32)
-
-
-def _offsets(side: Pixels | Tokens, columns: npt.NDArray[np.integer]) -> Array:
-    """Where in the packed tile the operand of each column (channel, tap) begins; in x itself, which channel it is."""
-    if side.direct:
-        return columns.astype(_offset_type(side))
-    channel, tap = columns // side.taps, columns % side.taps
-    offsets: Array = channel * side.channel_size + np.array(side.offsets)[tap]
-    return offsets.astype(_offset_type(side))
-
-
-def _offset_type(side: Pixels | Tokens) -> str:
-    largest = side.schedule.depth * (1 if side.direct else side.channel_size)
-    return "uint16" if largest <= 1 << 16 else "int32"
-
-
-def _in_words(side: Pixels | Tokens) -> bool:
-    """Whether the offsets of a slice are one number, so that one load fetches them; the first is in its lowest bits."""
-    schedule = side.schedule
-    return schedule.sparse and schedule.slice in WORDS and _offset_type(side) == f"uint{OFFSET_BITS}"
-
-
-def _side(problem: Problem, schedule: ColumnSchedule) -> Pixels | Tokens:
-    return Pixels(problem, schedule) if isinstance(problem, ConvProblem) else Tokens(problem, schedule)
 
 
 def build(problem: Problem, schedule: ColumnSchedule) -> tvm.tirx.PrimFunc:
@@ -109,7 +49,7 @@ class _Builder:
     """Emits one kernel; the fields are what its parts share."""
 
     def __init__(self, problem: Problem, schedule: ColumnSchedule) -> None:
-        self.side, self.schedule = _side(problem, schedule), schedule
+        self.side, self.schedule = side_of(problem, schedule), schedule
         side = self.side
         self.slices = -(-side.group_rows // (schedule.rows * schedule.slice))
         self.depth = schedule.depth * side.taps
@@ -154,7 +94,7 @@ class _Builder:
         self.values = argument("values", (tirx.Var("weights", "int64") if schedule.sparse else dense,))
         self.bounds = argument("bounds", (groups * (self.parts + 1),), "int32")
         if schedule.sparse or side.taps > 1:
-            dtype = WORDS[schedule.slice] if _in_words(side) else _offset_type(side)
+            dtype = WORDS[schedule.slice] if in_words(side) else offset_type(side)
             self.offsets = argument("offsets", (stored if schedule.sparse else self.depth,), dtype)
         if schedule.sparse:
             lists = groups * self.blocks * self.slices
@@ -268,7 +208,7 @@ class _Builder:
         s, size = self.schedule, self.side.channel_size
         if not s.sparse and self.side.taps == 1:
             return [j * size]
-        if _in_words(self.side):
+        if in_words(self.side):
             word, mask = let("offsets", self.offsets[j]), tirx.const((1 << OFFSET_BITS) - 1, WORDS[s.slice])
             found = [word >> (OFFSET_BITS * c) & mask for c in range(s.slice)]
         else:

@@ -4,7 +4,7 @@ import numpy as np
 import numpy.typing as npt
 import tvm
 
-from sparsecomp.kernels import channel_kernel, column_kernel, feature_kernel, winograd_kernel
+from sparsecomp.kernels import channel_kernel, column_kernel, column_weights, feature_kernel, winograd_kernel
 from sparsecomp.kernels.problem import ConvProblem, LinearProblem, Problem
 from sparsecomp.kernels.schedule import ChannelSchedule, FeatureSchedule, Schedule, WinogradSchedule
 
@@ -22,7 +22,7 @@ def pack(weight: Array, problem: Problem, schedule: Schedule) -> tuple[Array, ..
     if isinstance(schedule, WinogradSchedule):
         assert isinstance(problem, ConvProblem)
         return winograd_kernel.pack(weight, problem, schedule)
-    return column_kernel.pack(weight, problem, schedule)
+    return column_weights.pack(weight, problem, schedule)
 
 
 def build(problem: Problem, schedule: Schedule) -> tvm.tirx.PrimFunc:

@@ -195,6 +195,18 @@ def test_few_tokens_by_single_values(tokens: int, slice: int) -> None:
     check(problem, ColumnSchedule(1, tokens, 32, 1, True, False, 1, 2, slice=slice), density=0.3)
 
 
+@pytest.mark.parametrize(
+    ("slice", "depth", "dtype"),
+    [(1, 32, "uint16"), (2, 32, "int32"), (3, 32, "uint16"), (4, 32, "int64"), (4, 5000, "int32")],
+)
+def test_offsets_of_a_slice_are_one_number_where_they_fit(slice: int, depth: int, dtype: str) -> None:
+    problem = LinearProblem(2 * HOST.lanes, depth, 9)
+    schedule = ColumnSchedule(1, 2, depth, 1, True, False, HOST.lanes, 1, slice=slice)
+    offsets = pack(np.ones((9, depth), np.float32), problem, schedule)[2]
+    assert (str(offsets.dtype), offsets.nbytes) == (dtype, -(-9 // slice) * slice * depth * (4 if depth == 5000 else 2))
+    check(problem, schedule, density=0.3)
+
+
 @pytest.mark.parametrize("slice", [2, 3, 4])
 @pytest.mark.parametrize("rows", [1, 2])
 def test_slices(slice: int, rows: int) -> None:

@@ -1,7 +1,7 @@
 """The column kernel of the row-panel family: a packed tile of X that stays in the L1 cache, times panels of rows of W.
 
-See ``schedule.ColumnSchedule`` for the choices, ``formats.panels`` and ``column_weights`` for the weights, ``pixels`` and
-``tokens`` for how tiles are packed and stored.
+See ``schedule.ColumnSchedule`` for the choices, ``formats.panels`` and ``column_weights`` for the weights, ``pixels``
+and ``tokens`` for how tiles are packed and stored.
 """
 
 from collections.abc import Callable, Sequence

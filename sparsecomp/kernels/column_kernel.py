@@ -219,8 +219,8 @@ class _Builder:
     def _weights_of(self, j: Expr) -> list[list[Expr]]:
         """The R weights of entry j of each panel of the slice, each in all lanes of a vector.
 
-        Those of a slice come with one load: what bounds a single row is how many loads a core can do, and the shuffles
-        that spread them are free.
+        Those of a slice come in pairs: what bounds single rows is how many loads a core can do, and the shuffles that
+        spread a pair are free. (Of four in one load LLVM would make four loads again.)
         """
         s = self.schedule
         first = j * s.slice * s.rows

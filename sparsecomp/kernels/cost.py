@@ -30,7 +30,7 @@ PANEL_ROWS = (1, 2, 4, 8)
 WORTH = 0.8  # clustering is considered where it makes panels this much fuller
 SAMPLE = 1024  # rows of a large weight that clustering is judged by
 PANEL_OVERHEAD = 14
-LOADED = {2: 0.6, 4: 0.5}  # cycles for a weight and its offset where one load fetches those of a slice; else 0.75
+LOADED = {2: 0.6, 4: 0.5}  # cycles for a weight and its offset in slices that load several at once; else 0.75
 LAUNCH = 8e-6  # seconds to wake other threads, to wait for the last, and to fetch what they wrote
 
 

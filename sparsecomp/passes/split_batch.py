@@ -40,7 +40,7 @@ class SplitBatch:
         """See the class. ``program.parts`` tells how often to call the program, and which inputs to cut."""
         fixed = not program.range_constraints and program.parts.count == 1
         batch = batch_size(program.module) if fixed else None
-        if batch is None:
+        if batch is None or batch < 2:
             return False
         calls = applications(program.module)
         count = self._count(batch, calls.values())

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.fx import GraphModule, Node
 
-from sparsecomp.rules.call import outputs_of, value_of
+from sparsecomp.rules.call import Value, outputs_of, value_of
 from sparsecomp.rules.coupling import AxisKey
 from sparsecomp.rules.propagate import Application
 from sparsecomp.rules.relation import ABSENT, Link
@@ -24,9 +24,12 @@ Inner = dict[AxisKey, int]
 
 def batch_size(module: GraphModule) -> int | None:
     """How many samples a program seems to compute: the size that the first axes of its outputs have in common."""
-    results = [value_of(node) for node in module.graph.output_node().all_input_nodes]
-    sizes = {value.size(0) if value is not None and value.shape else None for value in results}
+    sizes = {value.size(0) if value is not None and value.shape else None for value in _results(module)}
     return sizes.pop() if len(sizes) == 1 else None
+
+
+def _results(module: GraphModule) -> list[Value | None]:
+    return [value_of(node) for node in module.graph.output_node().all_input_nodes]
 
 
 def sample_axes(module: GraphModule, calls: Mapping[Node, Application], table: FactTable) -> Inner | None:
@@ -42,8 +45,7 @@ def sample_axes(module: GraphModule, calls: Mapping[Node, Application], table: F
     proof = _Proof(samples, table)
     proof.inner = {(value, 0): 1 for value in inputs if value.shape and value.size(0) == samples}
     alone = all(proof.holds(application) for application in calls.values())
-    results = [value_of(node) for node in module.graph.output_node().all_input_nodes]
-    return proof.inner if alone and all(proof.inner.get((value, 0)) == 1 for value in results if value) else None
+    return proof.inner if alone and all(proof.inner.get((v, 0)) == 1 for v in _results(module) if v) else None
 
 
 class _Proof:

@@ -25,6 +25,7 @@ from sparsecomp.lower import (
     callbacks,
     check_all_sparse,
     decide,
+    keep_tiles,
     lower,
     pack_weights,
     rules_used,
@@ -128,12 +129,13 @@ class Compilation:
                 report = self._tune(program, records) if self.tune else None
                 with self._stage("choose kernels"):
                     decisions = decide(program, self.target, records.lookup(self.target))
+                    decisions = keep_tiles(program, decisions, self.target)
                 return decisions, _tuning(decisions, records, report)
         except TuneError as error:
             if self.tune:
                 raise
             with self._stage("choose kernels"):
-                return decide(program, self.target), {"notice": str(error)}
+                return keep_tiles(program, decide(program, self.target), self.target), {"notice": str(error)}
 
     def _tune(self, program: Program, records: Records) -> TuneReport:
         def observe(state: Progress) -> None:

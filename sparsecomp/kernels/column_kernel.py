@@ -30,13 +30,14 @@ from sparsecomp.kernels.emit import (
     splat,
     store,
 )
-from sparsecomp.kernels.pixels import Pixels, RowOf
 from sparsecomp.kernels.problem import Problem
+from sparsecomp.kernels.row_output import RowOf
 from sparsecomp.kernels.schedule import ColumnSchedule
 from sparsecomp.kernels.shares import divide
 from sparsecomp.kernels.tokens import Tokens
 
 AHEAD_FLOATS = 1024  # between a dense weight that is used and one that is prefetched
+EXPECT = True
 AHEAD = 2  # slices between that whose output is prefetched and that which is multiplied
 
 
@@ -106,10 +107,8 @@ class _Builder:
     def _allocate(self) -> None:
         span = self.schedule.span * self.tile
         side = self.side
-        self.packed = (
-            side.flat_input() if isinstance(side, Pixels) and side.direct else scratch("packed", side.packed_size)
-        )
-        if self.blocks > 1 or isinstance(self.side, Tokens):
+        self.packed = side.flat_input() if side.direct else scratch("packed", side.packed_size)
+        if self.blocks > 1 or not side.by_rows:
             past_end = side.line if isinstance(side, Tokens) else self.schedule.lanes
             rows = self.slices * self.schedule.slice * self.schedule.rows + past_end
             self.sums = scratch("sums", rows * span)
@@ -120,7 +119,8 @@ class _Builder:
         if self.schedule.cuts == 1:
             self._run(first, last)
             return
-        self.side.pack(self.packed, 0, self.side.group_channels)
+        if not self.side.direct:
+            self.side.pack(self.packed, 0, self.side.group_channels)
         with T.serial(first, last) as part:
             self._run(part, part + 1)
 
@@ -134,11 +134,11 @@ class _Builder:
         with T.serial(0, self.blocks) as block:
             channels = let("channels", tirx.min(s.depth, side.group_channels - block * s.depth))
             self.base = side.base(block * s.depth)
-            if not side.direct and s.cuts == 1:
+            if side.direct or s.cuts == 1:
                 side.pack(self.packed, block * s.depth, channels)
             with T.serial(0, side.column_tiles()) as column:
                 self._at_width(column, lambda width: self._slices(block, channels, (begin, end), (column, width)))
-        if isinstance(side, Tokens):
+        if isinstance(side, Tokens) and not side.by_rows:
             side.finish(self.sums, self.origin, tirx.min(end * height, side.group_rows))
 
     def _at_width(self, column: Expr, body: Callable[[int], None]) -> None:
@@ -162,9 +162,11 @@ class _Builder:
         side = self.side
         last = None if self.blocks == 1 else block == self.blocks - 1
         with T.serial(*positions) as position:
-            if isinstance(side, Pixels):
+            if side.by_rows:
                 rows = self._rows_of_slice(block, tirx.min(position + AHEAD, positions[1] - 1))
                 guard(last, partial(side.expect_slice, rows, columns))
+            if isinstance(side, Tokens) and self.schedule.lanes > 1 and EXPECT:
+                side.expect_input(block, position - positions[0], max(1, self.slices // self.schedule.workers))
             self._slice(block, channels, position, columns)
 
     def _slice(self, block: Expr, channels: Expr, position: Expr, columns: tuple[Expr, int]) -> None:
@@ -214,7 +216,7 @@ class _Builder:
         else:
             found = [self.offsets[j * s.slice + c] for c in range(s.slice)]
         offsets = [tirx.Cast("int32", offset) for offset in found]
-        return [offset * size for offset in offsets] if self.side.direct else offsets
+        return [offset * self.side.unit for offset in offsets] if self.side.unit > 1 else offsets
 
     def _weights_of(self, j: Expr) -> list[list[Expr]]:
         """The R weights of entry j of each panel of the slice, each in all lanes of a vector.
@@ -259,7 +261,7 @@ class _Builder:
     def _end(self, acc: Buffer, block: Expr, rows: RowOf, columns: tuple[Expr, int]) -> None:
         """Hand complete sums to the output, keep others."""
         side = self.side
-        if isinstance(side, Tokens):
+        if not side.by_rows:
             self._keep(acc, rows, columns)
         elif self.blocks == 1:
             side.store_slice(acc, rows, columns)

@@ -47,17 +47,15 @@ def _starts(groups: list[PackedPanels]) -> npt.NDArray[np.int32]:
 
 
 def _offsets(side: Pixels | Tokens, columns: npt.NDArray[np.integer]) -> Array:
-    """Where in the packed tile the operand of each column (channel, tap) begins; in x itself, which channel it is."""
-    if side.direct:
-        return columns.astype(offset_type(side))
+    """Where the operand of each column (channel, tap) begins, in units of the side."""
     channel, tap = columns // side.taps, columns % side.taps
-    offsets: Array = channel * side.channel_size + np.array(side.offsets)[tap]
+    offsets: Array = (channel * side.channel_size + np.array(side.offsets)[tap]) // side.unit
     return offsets.astype(offset_type(side))
 
 
 def offset_type(side: Pixels | Tokens) -> str:
     """Of an offset: the smallest that holds all of them."""
-    largest = side.schedule.depth * (1 if side.direct else side.channel_size)
+    largest = side.schedule.depth * side.channel_size // side.unit
     return "uint16" if largest <= 1 << 16 else "int32"
 
 

@@ -193,7 +193,8 @@ def _shape(problem: Problem, s: ColumnSchedule) -> _Shape:
     if isinstance(problem, LinearProblem):
         tiles = _tiles(problem.judged, problem.tokens is not None, s)
         rows = -(-problem.out_features // s.lanes) * s.lanes
-        return _Shape(rows, problem.in_features, 1, tiles, span / s.span * 4, 0.0, 6.0 * vectors, 10.0 * vectors)
+        pack, stores = 1.0 if problem.x_tile else 6.0, 1.5 if problem.y_tile else 10.0
+        return _Shape(rows, problem.in_features, 1, tiles, span / s.span * 4, 0.0, pack * vectors, stores * vectors)
     flat = flatten(problem)
     g = geometry(flat, s)
     pack = vectors * 1.0 if s.direct else len(g.row_shifts) * len(g.column_shifts) * _plane_cycles(flat, g, s.lanes)

@@ -17,17 +17,15 @@ from sparsecomp.kernels.emit import (
     prefetch,
     put,
     ramp,
-    scratch,
     splat,
-    store,
 )
 from sparsecomp.kernels.epilogue import finish, is_long
 from sparsecomp.kernels.geometry import flatten, geometry, narrower
 from sparsecomp.kernels.image_packing import Tile, pack
 from sparsecomp.kernels.problem import ConvProblem
+from sparsecomp.kernels.row_output import RowOf, each_row
 from sparsecomp.kernels.schedule import ColumnSchedule
 
-RowOf = Callable[[int, Expr], Expr]
 Store = Callable[[Buffer, Expr, Expr, tuple[Expr, int]], None]
 
 
@@ -42,8 +40,9 @@ class Pixels:
         self.group_rows = problem.out_channels // problem.groups
         self.group_channels = problem.in_channels // problem.groups
         self.taps = problem.taps
-        self.direct = schedule.direct
+        self.direct, self.by_rows = schedule.direct, True
         self.channel_size = problem.height * problem.width if schedule.direct else self.geometry.channel
+        self.unit = self.channel_size if schedule.direct else 1  # of an offset: those in x itself are long
         self.offsets = self.geometry.offsets
         self.packed_size = schedule.depth * self.channel_size + schedule.lanes
 
@@ -111,7 +110,9 @@ class Pixels:
         return (self.geometry.columns - self.first - column * self.tile + lanes - 1) // lanes
 
     def pack(self, packed: Buffer, first_channel: Expr, channels: Expr) -> None:
-        """Fill the planes of these channels of the group."""
+        """Fill the planes of these channels of the group; nothing where x is multiplied where it is."""
+        if self.direct:
+            return
         channel = let("channel", self.group * self.group_channels + first_channel)
         tile = Tile(self.x, self.image, channel, channels, self.first)
         pack(packed, tile, self.problem, self.geometry, self.schedule.lanes)
@@ -133,17 +134,12 @@ class Pixels:
         s, size = self.schedule, tile[1] * self.schedule.lanes
         first = let("first_column", self.first + tile[0] * self.tile)
         whole = self.geometry.pitch == self.problem.out_width
-        if whole and not is_long(self.problem.epilogue):
-            for i in range(s.slice * s.rows):
-                self._store(self._store_row, sums, i, (rows(*divmod(i, s.rows)), first, size))
-            return
-        line = scratch("line", s.slice * s.rows * size + s.lanes)
-        for i in range(0, s.slice * s.rows * size, s.lanes):
-            store(line, sums[ramp(i, s.lanes)], ramp(i, s.lanes))
-        for c in range(s.slice):
-            with T.serial(0, s.rows) as r:
-                how = self._store_row if whole else self._store_parts
-                self._store(how, line, c * s.rows + r, (rows(c, r), first, size))
+        how = self._store_row if whole else self._store_parts
+
+        def store_row(line: Buffer, index: Expr, c: int, r: Expr) -> None:
+            self._store(how, line, index, (rows(c, r), first, size))
+
+        each_row(sums, s, size, not whole or is_long(self.problem.epilogue), store_row)
 
     def _store(self, how: Store, sums: Buffer, r: Expr, at: tuple[Expr, Expr, int]) -> None:
         """Store row r of the sums at ``(row, first column, number of columns)`` of Y, if there is such a row."""

@@ -35,6 +35,9 @@ class LinearProblem:
     Attributes:
         tokens: rows of x, leading dimensions flattened; None when known only at run time.
         likely: the tokens by which schedules are judged where their number is not known.
+        x_tile: where x comes from another layer in tiles, as that has computed it, ``[tiles, in_features, x_tile]``, the
+            tokens of a tile; what lies beyond the last token is not read. 0: x is row-major.
+        y_tile: the same for y, and for a residual.
     """
 
     tokens: int | None
@@ -42,6 +45,8 @@ class LinearProblem:
     out_features: int
     epilogue: Epilogue = Epilogue()
     likely: int = 128
+    x_tile: int = 0
+    y_tile: int = 0
 
     @property
     def judged(self) -> int:

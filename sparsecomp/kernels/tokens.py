@@ -1,5 +1,9 @@
 """The linear side of the row-panel kernel: transposes turn features into rows and tokens into columns, and back."""
 
+import math
+from collections.abc import Callable
+from itertools import product
+
 import tvm.tirx.script.builder.ir as T
 from tvm import tirx
 
@@ -9,6 +13,7 @@ from sparsecomp.kernels.emit import (
     Expr,
     argument,
     below,
+    guard,
     let,
     load,
     prefetch,
@@ -19,27 +24,28 @@ from sparsecomp.kernels.emit import (
     store,
     transpose,
 )
-from sparsecomp.kernels.epilogue import finish
+from sparsecomp.kernels.epilogue import finish, is_long
 from sparsecomp.kernels.geometry import narrower
 from sparsecomp.kernels.problem import LinearProblem
+from sparsecomp.kernels.row_output import RowOf, each_row
 from sparsecomp.kernels.schedule import ColumnSchedule
 
 
 class Tokens:
     """Columns are tokens."""
 
-    direct = False
-
     def __init__(self, problem: LinearProblem, schedule: ColumnSchedule) -> None:
         self.problem, self.schedule = problem, schedule
         self.tile = schedule.vectors * schedule.lanes
         self.span = schedule.span * self.tile
+        assert {problem.x_tile, problem.y_tile} <= {0, self.span}, "tiles that are handed on are those of the schedule"
+        self.direct, self.by_rows = problem.x_tile > 0, problem.y_tile > 0
         self.line = max(schedule.lanes, CACHE_FLOATS if schedule.lanes > 1 else 1)
         self.groups = 1
         self.group_rows = problem.out_features
         self.group_channels = problem.in_features
         self.taps = 1
-        self.channel_size = self.span
+        self.channel_size, self.unit = self.span, 1
         self.offsets = (0,)
         packed = schedule.depth if schedule.cuts == 1 else problem.in_features
         self.packed_size = -(-packed // schedule.lanes) * schedule.lanes * self.span
@@ -49,15 +55,22 @@ class Tokens:
         p = self.problem
         tokens = tirx.Var("tokens", "int64") if p.tokens is None else p.tokens
         self.rows = tokens
-        self.x = argument("x", (tokens, p.in_features))
+        self.x = argument("x", self._shape(p.in_features, p.x_tile))
 
     def declare_output(self) -> None:
         """Add the parameters bias, residual and y."""
         p = self.problem
-        shape = (self.rows, p.out_features)
+        shape = self._shape(p.out_features, p.y_tile)
         self.bias = argument("bias", (p.out_features,)) if p.epilogue.bias else None
         self.residual = argument("residual", shape) if p.epilogue.residual else None
         self.y = argument("y", shape)
+
+    def _shape(self, features: int, tile: int) -> tuple[Expr, ...]:
+        return ((self.rows + tile - 1) // tile, features, tile) if tile else (self.rows, features)
+
+    def flat_input(self) -> Buffer:
+        """All of x, which is in tiles, in one line."""
+        return T.decl_buffer((math.prod(self._shape(self.problem.in_features, self.span)),), data=self.x.data)
 
     def tiles(self) -> Expr:
         """How many groups of column tiles there are."""
@@ -66,11 +79,14 @@ class Tokens:
 
     def begin(self, tile: Expr) -> Expr:
         """Locate a group of column tiles; returns its channel group."""
+        self.index = tile
         self.first = let("first", tile * self.span)
         return 0
 
     def base(self, first_feature: Expr) -> Expr:
-        """Where in the packed tile the features from this one on begin."""
+        """Where the features from this one on begin: in the packed tile, or in x itself."""
+        if self.direct:
+            return let("base", (self.index * self.problem.in_features + first_feature) * self.span)
         return 0 if self.schedule.cuts == 1 else first_feature * self.span
 
     def column_tiles(self) -> Expr:
@@ -104,8 +120,13 @@ class Tokens:
             store(packed, splat(0.0, lanes), ramp(k * self.span + t * lanes, lanes))
 
     def pack(self, packed: Buffer, first_feature: Expr, features: Expr) -> None:
-        """Transpose these features of the tokens of the tile."""
+        """Transpose these features of the tokens of the tile; what is in tiles only has to come to the L1 cache."""
         lanes = self.schedule.lanes
+        if self.direct:
+            base = self.base(first_feature)
+            with T.serial(0, features * (self.span // CACHE_FLOATS)) as line:
+                prefetch(packed, base + line * CACHE_FLOATS)
+            return
         self._clear(packed, features)
         with T.serial(0, self._vectors()) as t, T.serial(0, (features + lanes - 1) // lanes) as k:
             feature = let("feature", first_feature + k * lanes)
@@ -117,6 +138,62 @@ class Tokens:
             ]
             for i, column in enumerate(transpose(rows, lanes)):
                 store(packed, column, ramp((k * lanes + i) * self.span + t * lanes, lanes))
+
+    def expect_input(self, block: Expr, step: Expr, steps: int) -> None:
+        """Prefetch a share of what the next depth block reads, that of one of so many steps.
+
+        Its lines are too far apart, or too many at once, for the hardware to fetch them in time.
+        """
+        depth, features = self.schedule.depth, self.problem.in_features
+        if self.direct:
+            lines = depth * self.span // CACHE_FLOATS
+            start = self.base((block + 1) * depth)
+            place: Callable[[Expr], tuple[Expr, ...]] = lambda line: (start + line * CACHE_FLOATS,)
+            buffer = self.flat_input()
+        else:
+            across = -(-depth // CACHE_FLOATS)
+            lines, buffer = across * self.span, self.x
+            last = let("last_block", (block + 1) * depth >= features)
+            first = let("next_token", self.first + tirx.Select(last, self.span, 0))
+            feature = let("next_feature", tirx.Select(last, 0, (block + 1) * depth))
+            place = lambda line: (
+                tirx.min(first + line // across, self.tokens - 1),
+                tirx.min(feature + line % across * CACHE_FLOATS, features - 1),
+            )
+        share = -(-lines // steps)
+        with T.If(step * share < lines), T.Then():
+            for line in range(share):
+                prefetch(buffer, *place(step * share + line), level=2)
+
+    def expect_slice(self, rows: RowOf, tile: tuple[Expr, int]) -> None:
+        """Prefetch what `store_slice` is going to need."""
+        for c, r in product(range(self.schedule.slice), range(self.schedule.rows)):
+            row = let("row", rows(c, r))
+            for at in range(0, tile[1] * self.schedule.lanes, CACHE_FLOATS):
+                place = (self.index, tirx.min(row, self.problem.out_features - 1), tile[0] * self.tile + at)
+                prefetch(self.y, *place, write=True)
+                if self.residual is not None:
+                    prefetch(self.residual, *place)
+
+    def store_slice(self, sums: Buffer, rows: RowOf, tile: tuple[Expr, int]) -> None:
+        """Apply the epilogue to the sums of a slice, which are complete, and store them in the tile."""
+        s, size = self.schedule, tile[1] * self.schedule.lanes
+
+        def store_row(line: Buffer, index: Expr, panel: int, r: Expr) -> None:
+            row = let("row", rows(panel, r))
+            whole = self.group_rows % (s.rows * s.slice) == 0
+            guard(None if whole else row < self.group_rows, lambda: self._store_row(line, index * size, row, tile))
+
+        each_row(sums, s, size, is_long(self.problem.epilogue), store_row)
+
+    def _store_row(self, line: Buffer, at: Expr, row: Expr, tile: tuple[Expr, int]) -> None:
+        lanes = self.schedule.lanes
+        bias = None if self.bias is None else let("bias", splat(self.bias[row], lanes))
+        for v in range(0, tile[1] * lanes, lanes):
+            place = (self.index, row, tile[0] * self.tile + v)
+            residual = None if self.residual is None else load(self.residual, None, lanes, *place)
+            value = finish(load(line, None, lanes, at + v), bias, residual, self.problem.epilogue, lanes)
+            put(self.y, value, None, lanes, *place)
 
     def finish(self, sums: Buffer, begin: Expr, end: Expr) -> None:
         """Transpose the complete sums of the rows ``begin ... end`` back, apply the epilogue and store them.

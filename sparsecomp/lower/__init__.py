@@ -6,6 +6,7 @@ from sparsecomp.lower.decide import Decision, check_all_sparse, decide
 from sparsecomp.lower.importer import to_relax
 from sparsecomp.lower.pack import pack_weights, stored_bytes
 from sparsecomp.lower.pipeline import build, lower, rules_used
+from sparsecomp.lower.tiles import keep_tiles
 
 __all__ = [
     "Decision",
@@ -16,6 +17,7 @@ __all__ = [
     "check_all_sparse",
     "code_of",
     "decide",
+    "keep_tiles",
     "lower",
     "pack_weights",
     "rules_used",

@@ -8,7 +8,7 @@ from torch import fx
 
 import sparsecomp.ops_recurrent  # noqa: F401  registers torch.ops.sparsecomp
 from sparsecomp.kernels import scan
-from sparsecomp.kernels.problem import Problem
+from sparsecomp.kernels.problem import LinearProblem, Problem
 from sparsecomp.kernels.row_panel import pack
 from sparsecomp.kernels.schedule import Schedule
 from sparsecomp.lower.decide import Decision
@@ -69,14 +69,23 @@ def _replace(program: Program, node: fx.Node, kernel: Packed, buffers: dict[tupl
             program.add_weight(f"{name}.packed{index}", tensor, before=first) for index, tensor in enumerate(tensors)
         ]
     extra = [value for value in (bias, residual) if value is not None]
-    shape = [size if isinstance(size, int) else -1 for size in node.meta["val"].shape]
+    value = _as_stored(node.meta["val"], kernel.problem)
+    shape = [size if isinstance(size, int) else -1 for size in value.shape]
     with program.graph.inserting_before(node):
         arguments = (x, buffers[name, kernel], extra, shape, repr(kernel))
         packed = program.graph.call_function(torch.ops.sparsecomp.packed.default, arguments)
-    packed.meta = dict(node.meta)
+    packed.meta = {**node.meta, "val": value}
     node.replace_all_uses_with(packed)
     program.graph.erase_node(node)
     packed.name = node.name  # so that a profile of the machine code finds its way back
+
+
+def _as_stored(value: torch.Tensor, problem: Problem) -> torch.Tensor:
+    """The result of a kernel, in tiles where it stays in them."""
+    if not isinstance(problem, LinearProblem) or not problem.y_tile:
+        return value
+    assert problem.tokens is not None
+    return value.new_empty(-(-problem.tokens // problem.y_tile), problem.out_features, problem.y_tile)
 
 
 def stored_bytes(program: Program) -> dict[str, int]:

@@ -17,11 +17,12 @@ def _packed(node: fx.Node, context: Context) -> Any:
     given, out = arguments(node), node.meta["val"]
     x, key = given["x"], given["kernel"]
     problem, schedule = context.kernels[key].problem, context.kernels[key].schedule
-    shape = _flat_shape(out, problem, context)
+    tiled = (problem.x_tile, problem.y_tile) if isinstance(problem, LinearProblem) else (0, 0)
+    shape = context.symbols.dims(out.shape) if tiled[1] else _flat_shape(out, problem, context)
     bias = given["extra"][: problem.epilogue.bias]
     residual = given["extra"][problem.epilogue.bias :]
     values = [
-        context.reshape(x, _flat_shape(x.meta["val"], problem, context)),
+        context.value(x) if tiled[0] else context.reshape(x, _flat_shape(x.meta["val"], problem, context)),
         *context.value([*given["weight"], *bias]),
         *(context.reshape(value, shape) for value in residual),
     ]

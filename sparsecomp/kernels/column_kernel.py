@@ -37,7 +37,6 @@ from sparsecomp.kernels.shares import divide
 from sparsecomp.kernels.tokens import Tokens
 
 AHEAD_FLOATS = 1024  # between a dense weight that is used and one that is prefetched
-EXPECT = True
 AHEAD = 2  # slices between that whose output is prefetched and that which is multiplied
 
 
@@ -165,8 +164,9 @@ class _Builder:
             if side.by_rows:
                 rows = self._rows_of_slice(block, tirx.min(position + AHEAD, positions[1] - 1))
                 guard(last, partial(side.expect_slice, rows, columns))
-            if isinstance(side, Tokens) and self.schedule.lanes > 1 and EXPECT:
-                side.expect_input(block, position - positions[0], max(1, self.slices // self.schedule.workers))
+            if isinstance(side, Tokens) and self.schedule.lanes > 1:
+                steps = max(1, self.slices // self.schedule.workers)
+                side.expect_input(self.packed, block, position - positions[0], steps)
             self._slice(block, channels, position, columns)
 
     def _slice(self, block: Expr, channels: Expr, position: Expr, columns: tuple[Expr, int]) -> None:

@@ -35,8 +35,8 @@ class LinearProblem:
     Attributes:
         tokens: rows of x, leading dimensions flattened; None when known only at run time.
         likely: the tokens by which schedules are judged where their number is not known.
-        x_tile: where x comes from another layer in tiles, as that has computed it, ``[tiles, in_features, x_tile]``, the
-            tokens of a tile; what lies beyond the last token is not read. 0: x is row-major.
+        x_tile: tokens of a tile, where x is in the tiles of the layer that has computed it, ``[tiles, in_features,
+            x_tile]``; what lies beyond the last token is not read. 0: x is row-major.
         y_tile: the same for y, and for a residual.
     """
 

@@ -1,7 +1,6 @@
 """The linear side of the row-panel kernel: transposes turn features into rows and tokens into columns, and back."""
 
 import math
-from collections.abc import Callable
 from itertools import product
 
 import tvm.tirx.script.builder.ir as T
@@ -139,31 +138,25 @@ class Tokens:
             for i, column in enumerate(transpose(rows, lanes)):
                 store(packed, column, ramp((k * lanes + i) * self.span + t * lanes, lanes))
 
-    def expect_input(self, block: Expr, step: Expr, steps: int) -> None:
-        """Prefetch a share of what the next depth block reads, that of one of so many steps.
+    def expect_input(self, packed: Buffer, block: Expr, step: Expr, steps: int) -> None:
+        """Prefetch what the next depth block reads, or the next tile: in each of so many steps a share of it.
 
-        Its lines are too far apart, or too many at once, for the hardware to fetch them in time.
+        The hardware sees what is to come only when all of it is needed at once.
         """
         depth, features = self.schedule.depth, self.problem.in_features
-        if self.direct:
-            lines = depth * self.span // CACHE_FLOATS
-            start = self.base((block + 1) * depth)
-            place: Callable[[Expr], tuple[Expr, ...]] = lambda line: (start + line * CACHE_FLOATS,)
-            buffer = self.flat_input()
-        else:
-            across = -(-depth // CACHE_FLOATS)
-            lines, buffer = across * self.span, self.x
-            last = let("last_block", (block + 1) * depth >= features)
-            first = let("next_token", self.first + tirx.Select(last, self.span, 0))
-            feature = let("next_feature", tirx.Select(last, 0, (block + 1) * depth))
-            place = lambda line: (
-                tirx.min(first + line // across, self.tokens - 1),
-                tirx.min(feature + line % across * CACHE_FLOATS, features - 1),
-            )
+        across = -(-depth // CACHE_FLOATS)  # cache lines of a token, if x is row-major
+        lines = depth * self.span // CACHE_FLOATS if self.direct else across * self.span
+        ends = let("ends", (block + 1) * depth >= features)
+        token = let("next_token", self.first + tirx.Select(ends, self.span, 0))
+        feature = let("next_feature", tirx.Select(ends, 0, (block + 1) * depth))
         share = -(-lines // steps)
         with T.If(step * share < lines), T.Then():
-            for line in range(share):
-                prefetch(buffer, *place(step * share + line), level=2)
+            for line in (step * share + i for i in range(share)):
+                if self.direct:
+                    prefetch(packed, self.base((block + 1) * depth) + line * CACHE_FLOATS, level=2)
+                else:
+                    row, at = tirx.min(token + line // across, self.tokens - 1), feature + line % across * CACHE_FLOATS
+                    prefetch(self.x, row, tirx.min(at, features - 1), level=2)
 
     def expect_slice(self, rows: RowOf, tile: tuple[Expr, int]) -> None:
         """Prefetch what `store_slice` is going to need."""

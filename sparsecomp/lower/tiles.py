@@ -1,6 +1,6 @@
 """Between two linear layers numbers may stay in the tiles in which the first has computed them."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from itertools import product
 
@@ -12,6 +12,8 @@ from sparsecomp.kernels.schedule import ColumnSchedule
 from sparsecomp.lower.decide import LINEAR, Candidate, Decision
 from sparsecomp.program import Program, arguments
 from sparsecomp.targets.base import Target
+
+_Side = Callable[[LinearProblem, int], LinearProblem]
 
 
 def keep_tiles(program: Program, decisions: Mapping[str, Decision], target: Target) -> dict[str, Decision]:
@@ -46,52 +48,65 @@ def _together(first: Decision, second: Decision, target: Target) -> dict[str, De
     if first.chosen is None or second.chosen is None:
         return {}
     best, least = None, _seconds(first.chosen) + _seconds(second.chosen)
-    givers, takers = _offers(first, "y_tile", target), _offers(second, "x_tile", target)
-    for (tile, giver), (other, taker) in product(givers, takers):
+    givers, takers = _offers(first, _giving, target), _offers(second, _taking, target)
+    for giver, taker in product(givers, takers):
         seconds = _seconds(giver) + _seconds(taker)
-        if tile == other and seconds < least:
-            best, least = (tile, giver, taker), seconds
+        if _tile(giver) == _tile(taker) and seconds < least:
+            best, least = (giver, taker), seconds
     if best is None:
         return {}
-    (size, lanes), giver, taker = best
-    words = f"; {{}} in tiles of {size} tokens"
+    size = _tile(best[0])[0]
+    words = f" in tiles of {size} tokens"
     return {
-        first.node: _changed(first, giver, "y_tile", size, words.format(f"keeps its output for {second.layer}")),
-        second.node: _changed(second, taker, "x_tile", size, words.format(f"takes that of {first.layer}")),
+        first.node: _changed(first, best[0], _giving, f"; hands its output to {second.layer}{words}"),
+        second.node: _changed(second, best[1], _taking, f"; takes that of {first.layer}{words}"),
     }
+
+
+def _giving(problem: LinearProblem, size: int) -> LinearProblem:
+    return replace(problem, y_tile=size)
+
+
+def _taking(problem: LinearProblem, size: int) -> LinearProblem:
+    return replace(problem, x_tile=size)
 
 
 def _seconds(candidate: Candidate) -> float:
     return candidate.predicted if candidate.measured is None else candidate.measured
 
 
-def _offers(decision: Decision, side: str, target: Target) -> list[tuple[tuple[int, int], Candidate]]:
-    """Tokens of a tile and lanes of a vector of each candidate that can have this side in tiles, and what it takes then."""
+def _tile(candidate: Candidate) -> tuple[int, int]:
+    """Tokens of a tile, and lanes of a vector; a kernel of single values, or with other tiles, has none."""
+    schedule = candidate.schedule
+    if not isinstance(schedule, ColumnSchedule) or schedule.lanes == 1:
+        return 0, 0
+    return schedule.span * schedule.vectors * schedule.lanes, schedule.lanes
+
+
+def _offers(decision: Decision, side: _Side, target: Target) -> list[Candidate]:
+    """What each candidate takes that can give, or take, tiles."""
     problem, chosen = decision.problem, decision.chosen
     if not isinstance(problem, LinearProblem) or problem.tokens is None or chosen is None:
         return []
-    if side == "y_tile" and problem.epilogue.residual:
+    if side is _giving and problem.epilogue.residual:
         return []
-    stats, settled = WeightStats.unstructured(decision.density), problem.x_tile or problem.y_tile
-    offers = []
-    for candidate in (chosen,) if settled else decision.candidates:
-        schedule = candidate.schedule
-        if not isinstance(schedule, ColumnSchedule) or schedule.lanes == 1:
-            continue
-        if (candidate.measured is None) != (chosen.measured is None):
-            continue
-        size = schedule.span * schedule.vectors * schedule.lanes
-        before, after = (
-            predict(each, stats, schedule, target) for each in (problem, replace(problem, **{side: size}))
-        )
-        faster = max(0.0, 1 - (before - after) / candidate.predicted)
-        measured = None if candidate.measured is None else candidate.measured * faster
-        offers.append(((size, schedule.lanes), Candidate(schedule, candidate.predicted * faster, measured)))
-    return offers
+    settled = problem.x_tile or problem.y_tile
+    alike = [each for each in decision.candidates if (each.measured is None) == (chosen.measured is None)]
+    offered = [chosen] if settled else alike
+    return [_faster(problem, each, side, decision.density, target) for each in offered if _tile(each)[0]]
 
 
-def _changed(decision: Decision, chosen: Candidate, side: str, size: int, words: str) -> Decision:
-    others = [each for each in decision.candidates if each.schedule != chosen.schedule]
+def _faster(problem: LinearProblem, candidate: Candidate, side: _Side, density: float, target: Target) -> Candidate:
+    """The candidate without the transposes; that it was measured with them is all that is known of it."""
+    stats, schedule = WeightStats.unstructured(density), candidate.schedule
+    before, after = (predict(each, stats, schedule, target) for each in (problem, side(problem, _tile(candidate)[0])))
+    share = max(0.0, 1 - (before - after) / candidate.predicted)
+    measured = None if candidate.measured is None else candidate.measured * share
+    return Candidate(schedule, candidate.predicted * share, measured)
+
+
+def _changed(decision: Decision, chosen: Candidate, side: _Side, words: str) -> Decision:
     assert isinstance(decision.problem, LinearProblem)
-    problem = replace(decision.problem, **{side: size})
+    others = [each for each in decision.candidates if each.schedule != chosen.schedule]
+    problem = side(decision.problem, _tile(chosen)[0])
     return replace(decision, problem=problem, candidates=(chosen, *others), reason=decision.reason + words)

@@ -10,7 +10,7 @@ import tvm
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from sparsecomp.kernels.cost import WeightStats
+from sparsecomp.kernels.cost import WeightStats, predict
 from sparsecomp.kernels.geometry import narrower
 from sparsecomp.kernels.problem import Activation, ConvProblem, Epilogue, LinearProblem, Problem
 from sparsecomp.kernels.row_panel import build, pack
@@ -227,6 +227,45 @@ def test_rows_in_cuts(tokens: int | None, change: dict[str, Any], cuts: int) -> 
     problem = LinearProblem(tokens, 70, 85, epilogue=Epilogue(bias=True, residual=True, activation="relu"))
     schedule = ColumnSchedule(1, 2, 32, 1, True, False, HOST.lanes, 2, cuts=cuts)
     check(problem, replace(schedule, **change), density=0.3, size=19 if tokens is None else None)
+
+
+def _tiled(rows: np.ndarray[Any, Any], size: int) -> np.ndarray[Any, Any]:
+    """``[tokens, features]`` as ``[tiles, features, size]``, NaN where there is no token."""
+    padded = np.pad(rows, ((0, -len(rows) % size), (0, 0)), constant_values=np.nan)
+    return np.ascontiguousarray(padded.reshape(-1, size, rows.shape[1]).transpose(0, 2, 1))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{}, {"rows": 2, "clustered": True}, {"rows": 4, "sparse": False}, {"slice": 4}, {"span": 2}, {"cuts": 3}],
+    ids=str,
+)
+@pytest.mark.parametrize("depth", [32, 70])
+@pytest.mark.parametrize("activation", [None, "gelu"])
+@pytest.mark.parametrize("tokens", [19, 3, 2 * HOST.lanes, 131])
+def test_tiles_are_taken_and_handed_on(
+    tokens: int, activation: Activation | None, depth: int, change: dict[str, Any]
+) -> None:
+    plain = LinearProblem(tokens, 70, 85, epilogue=Epilogue(bias=True, residual=True, activation=activation))
+    schedule = replace(ColumnSchedule(1, 2, depth, 1, True, False, HOST.lanes, 2), **change)
+    size = schedule.span * schedule.vectors * schedule.lanes
+    weight, inputs = operands(plain, 0.3, tokens)
+    expected = expect(plain, weight, inputs)
+    for x_tile, y_tile in ((size, 0), (0, size), (size, size)):
+        given = dict(inputs)
+        for name, tile in (("x", x_tile), ("y", y_tile), ("residual", y_tile)):
+            given[name] = _tiled(inputs[name], size) if tile else inputs[name]
+        got = compute(replace(plain, x_tile=x_tile, y_tile=y_tile), schedule, HOST, weight, given)
+        if y_tile:
+            got = got.transpose(0, 2, 1).reshape(-1, 85)[:tokens]
+        assert relative_error(got, expected) < TOLERANCE, (x_tile, y_tile)
+
+
+def test_tiles_spare_transposes() -> None:
+    plain = LinearProblem(128, 768, 768)
+    stats, schedule = WeightStats.unstructured(0.1), space(plain, 0.1, AVX2)[0]
+    times = [predict(replace(plain, **tiles), stats, schedule, AVX2) for tiles in ({}, {"x_tile": 1}, {"y_tile": 1})]
+    assert times[0] > times[1] and times[0] > times[2]
 
 
 def test_cuts_are_for_sums_that_leave_the_cache() -> None:

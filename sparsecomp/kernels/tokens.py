@@ -29,6 +29,8 @@ from sparsecomp.kernels.problem import LinearProblem
 from sparsecomp.kernels.row_output import RowOf, each_row
 from sparsecomp.kernels.schedule import ColumnSchedule
 
+MOST_EXPECTED = 8  # cache lines that one slice prefetches: layers of few rows spend their time on packing
+
 
 class Tokens:
     """Columns are tokens."""
@@ -149,7 +151,7 @@ class Tokens:
         ends = let("ends", (block + 1) * depth >= features)
         token = let("next_token", self.first + tirx.Select(ends, self.span, 0))
         feature = let("next_feature", tirx.Select(ends, 0, (block + 1) * depth))
-        share = -(-lines // steps)
+        share = min(-(-lines // steps), MOST_EXPECTED)
         with T.If(step * share < lines), T.Then():
             for line in (step * share + i for i in range(share)):
                 if self.direct:

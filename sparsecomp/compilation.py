@@ -24,8 +24,7 @@ from sparsecomp.lower import (
     build,
     callbacks,
     check_all_sparse,
-    decide,
-    keep_tiles,
+    choose_kernels,
     lower,
     pack_weights,
     rules_used,
@@ -128,14 +127,13 @@ class Compilation:
             with Records(location(), write=self.tune > 0) as records:
                 report = self._tune(program, records) if self.tune else None
                 with self._stage("choose kernels"):
-                    decisions = decide(program, self.target, records.lookup(self.target))
-                    decisions = keep_tiles(program, decisions, self.target)
+                    decisions = choose_kernels(program, self.target, records.lookup(self.target))
                 return decisions, _tuning(decisions, records, report)
         except TuneError as error:
             if self.tune:
                 raise
             with self._stage("choose kernels"):
-                return keep_tiles(program, decide(program, self.target), self.target), {"notice": str(error)}
+                return choose_kernels(program, self.target), {"notice": str(error)}
 
     def _tune(self, program: Program, records: Records) -> TuneReport:
         def observe(state: Progress) -> None:

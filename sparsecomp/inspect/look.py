@@ -14,7 +14,7 @@ from sparsecomp.errors import CaptureError, SparsecompError
 from sparsecomp.inspect.layers import layer_rows
 from sparsecomp.inspect.stages import Stages
 from sparsecomp.inspect.work import dense_seconds
-from sparsecomp.lower import Decision, Trace, decide, keep_tiles
+from sparsecomp.lower import Decision, Trace, choose_kernels
 from sparsecomp.passes import pipeline, run
 from sparsecomp.report import Report
 from sparsecomp.runtime import Compiled
@@ -63,7 +63,7 @@ def _of_model(model: nn.Module | ExportedProgram, args: Any, kwargs: dict[str, A
     stages.captured(program)
     targets = available()
     run(pipeline(targets[0]), program, stages.after_pass, verify=False)
-    decided = {target: keep_tiles(program, decide(program, target), target) for target in targets}
+    decided = {target: choose_kernels(program, target) for target in targets}
     here = targets[0]
     rows = _rows(stages, decided[here], here)
     weights = program.weights().values()

@@ -1,20 +1,15 @@
 """The convolution side of the row-panel kernel: packing tiles of an image, and storing rows of output pixels."""
 
-from collections.abc import Callable
-
 import tvm.tirx.script.builder.ir as T
 from tvm import tirx
 
 from sparsecomp.kernels.emit import (
-    CACHE_FLOATS,
     Buffer,
     Expr,
     argument,
     below,
-    guard,
     let,
     load,
-    prefetch,
     put,
     ramp,
     splat,
@@ -23,10 +18,8 @@ from sparsecomp.kernels.epilogue import finish, is_long
 from sparsecomp.kernels.geometry import flatten, geometry, narrower
 from sparsecomp.kernels.image_packing import Tile, pack
 from sparsecomp.kernels.problem import ConvProblem
-from sparsecomp.kernels.row_output import RowOf, each_row
+from sparsecomp.kernels.row_output import RowOf, SliceRows
 from sparsecomp.kernels.schedule import ColumnSchedule
-
-Store = Callable[[Buffer, Expr, Expr, tuple[Expr, int]], None]
 
 
 class Pixels:
@@ -122,44 +115,36 @@ class Pixels:
         g = self.geometry
         first = self.first + tile[0] * self.tile
         pixel = let("pixel", first - first // g.pitch * (g.pitch - self.problem.out_width))
-        for i in range(self.schedule.slice * self.schedule.rows):
-            channel = let("channel", self.group * self.group_rows + rows(*divmod(i, self.schedule.rows)))
-            for at in range(0, tile[1] * self.schedule.lanes, CACHE_FLOATS):
-                prefetch(self.y, self.image, channel, pixel + at, write=True)
-                if self.residual is not None:
-                    prefetch(self.residual, self.image, channel, pixel + at)
+
+        def place(row: Expr, at: int) -> tuple[Expr, ...]:
+            return self.image, self.group * self.group_rows + row, pixel + at
+
+        self._rows(rows, tile).expect(self.y, self.residual, place)
 
     def store_slice(self, sums: Buffer, rows: RowOf, tile: tuple[Expr, int]) -> None:
         """Apply the epilogue to the sums of a slice, which are complete, and store them."""
-        s, size = self.schedule, tile[1] * self.schedule.lanes
-        first = let("first_column", self.first + tile[0] * self.tile)
+        slice_rows, first = self._rows(rows, tile), let("first_column", self.first + tile[0] * self.tile)
         whole = self.geometry.pitch == self.problem.out_width
         how = self._store_row if whole else self._store_parts
 
-        def store_row(line: Buffer, index: Expr, c: int, r: Expr) -> None:
-            self._store(how, line, index, (rows(c, r), first, size))
+        def store_row(line: Buffer, start: Expr, row: Expr) -> None:
+            how(line, start, row, (first, slice_rows.size))
 
-        each_row(sums, s, size, not whole or is_long(self.problem.epilogue), store_row)
+        slice_rows.store(sums, not whole or is_long(self.problem.epilogue), store_row)
 
-    def _store(self, how: Store, sums: Buffer, r: Expr, at: tuple[Expr, Expr, int]) -> None:
-        """Store row r of the sums at ``(row, first column, number of columns)`` of Y, if there is such a row."""
-        row = let("row", at[0])
-        guard(self._exists(row), lambda: how(sums, r, row, at[1:]))
+    def _rows(self, rows: RowOf, tile: tuple[Expr, int]) -> SliceRows:
+        return SliceRows(self.schedule, rows, self.group_rows, tile[1] * self.schedule.lanes)
 
-    def _exists(self, row: Expr) -> Expr | None:
-        whole = self.group_rows % (self.schedule.rows * self.schedule.slice) == 0
-        return None if whole else row < self.group_rows
-
-    def _store_row(self, sums: Buffer, r: Expr, row: Expr, stretch: tuple[Expr, int]) -> None:
+    def _store_row(self, sums: Buffer, start: Expr, row: Expr, stretch: tuple[Expr, int]) -> None:
         """Columns are pixels: store the vectors of one row as they are."""
         lanes, columns, (first, size) = self.schedule.lanes, self.geometry.columns, stretch
         channel = let("channel", self.group * self.group_rows + row)
         for v in range(0, size, lanes):
             at = let("at", first + v)
             mask = None if columns % lanes == 0 else below(at, columns, lanes)
-            self._finish(load(sums, None, lanes, r * size + v), channel, at, mask)
+            self._finish(load(sums, None, lanes, start + v), channel, at, mask)
 
-    def _store_parts(self, line: Buffer, r: Expr, row: Expr, stretch: tuple[Expr, int]) -> None:
+    def _store_parts(self, line: Buffer, start: Expr, row: Expr, stretch: tuple[Expr, int]) -> None:
         """Columns between image rows are not pixels: store what belongs to each image row."""
         lanes, g, (first, size) = self.schedule.lanes, self.geometry, stretch
         channel = let("channel", self.group * self.group_rows + row)
@@ -172,7 +157,7 @@ class Pixels:
             with T.serial(0, (right - left + lanes - 1) // lanes) as chunk:
                 # The last vector begins early rather than have lanes off, where the part is long enough.
                 column = let("column", tirx.min(left + chunk * lanes, tirx.max(right - lanes, left)))
-                sums = line[ramp(r * size + column - first, lanes)]
+                sums = line[ramp(start + column - first, lanes)]
                 self._finish(sums, channel, column - gap, below(column, right, lanes))
 
     def _finish(self, sums: Expr, channel: Expr, pixel: Expr, mask: Expr | None) -> None:

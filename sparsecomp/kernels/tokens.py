@@ -1,7 +1,6 @@
 """The linear side of the row-panel kernel: transposes turn features into rows and tokens into columns, and back."""
 
 import math
-from itertools import product
 
 import tvm.tirx.script.builder.ir as T
 from tvm import tirx
@@ -12,7 +11,6 @@ from sparsecomp.kernels.emit import (
     Expr,
     argument,
     below,
-    guard,
     let,
     load,
     prefetch,
@@ -26,7 +24,7 @@ from sparsecomp.kernels.emit import (
 from sparsecomp.kernels.epilogue import finish, is_long
 from sparsecomp.kernels.geometry import narrower
 from sparsecomp.kernels.problem import LinearProblem
-from sparsecomp.kernels.row_output import RowOf, each_row
+from sparsecomp.kernels.row_output import RowOf, SliceRows
 from sparsecomp.kernels.schedule import ColumnSchedule
 
 MOST_EXPECTED = 8  # cache lines that one slice prefetches: layers of few rows spend their time on packing
@@ -146,48 +144,47 @@ class Tokens:
         The hardware sees what is to come only when all of it is needed at once.
         """
         depth, features = self.schedule.depth, self.problem.in_features
+        if depth >= features and (self.problem.tokens or self.span + 1) <= self.span:
+            return  # nothing comes next
         across = -(-depth // CACHE_FLOATS)  # cache lines of a token, if x is row-major
         lines = depth * self.span // CACHE_FLOATS if self.direct else across * self.span
-        ends = let("ends", (block + 1) * depth >= features)
-        token = let("next_token", self.first + tirx.Select(ends, self.span, 0))
-        feature = let("next_feature", tirx.Select(ends, 0, (block + 1) * depth))
         share = min(-(-lines // steps), MOST_EXPECTED)
         with T.If(step * share < lines), T.Then():
+            if self.direct:
+                start = self.base((block + 1) * depth)
+                for line in range(share):
+                    prefetch(packed, start + (step * share + line) * CACHE_FLOATS, level=2)
+                return
+            ends = let("ends", (block + 1) * depth >= features)
+            token = let("next_token", self.first + tirx.Select(ends, self.span, 0))
+            feature = let("next_feature", tirx.Select(ends, 0, (block + 1) * depth))
             for line in (step * share + i for i in range(share)):
-                if self.direct:
-                    prefetch(packed, self.base((block + 1) * depth) + line * CACHE_FLOATS, level=2)
-                else:
-                    row, at = tirx.min(token + line // across, self.tokens - 1), feature + line % across * CACHE_FLOATS
-                    prefetch(self.x, row, tirx.min(at, features - 1), level=2)
+                row, at = tirx.min(token + line // across, self.tokens - 1), feature + line % across * CACHE_FLOATS
+                prefetch(self.x, row, tirx.min(at, features - 1), level=2)
 
     def expect_slice(self, rows: RowOf, tile: tuple[Expr, int]) -> None:
         """Prefetch what `store_slice` is going to need."""
-        for c, r in product(range(self.schedule.slice), range(self.schedule.rows)):
-            row = let("row", rows(c, r))
-            for at in range(0, tile[1] * self.schedule.lanes, CACHE_FLOATS):
-                place = (self.index, tirx.min(row, self.problem.out_features - 1), tile[0] * self.tile + at)
-                prefetch(self.y, *place, write=True)
-                if self.residual is not None:
-                    prefetch(self.residual, *place)
+        first = tile[0] * self.tile
+        self._rows(rows, tile).expect(self.y, self.residual, lambda row, at: (self.index, row, first + at))
 
     def store_slice(self, sums: Buffer, rows: RowOf, tile: tuple[Expr, int]) -> None:
         """Apply the epilogue to the sums of a slice, which are complete, and store them in the tile."""
-        s, size = self.schedule, tile[1] * self.schedule.lanes
 
-        def store_row(line: Buffer, index: Expr, panel: int, r: Expr) -> None:
-            row = let("row", rows(panel, r))
-            whole = self.group_rows % (s.rows * s.slice) == 0
-            guard(None if whole else row < self.group_rows, lambda: self._store_row(line, index * size, row, tile))
+        def store_row(line: Buffer, start: Expr, row: Expr) -> None:
+            self._store_row(line, start, row, tile)
 
-        each_row(sums, s, size, is_long(self.problem.epilogue), store_row)
+        self._rows(rows, tile).store(sums, is_long(self.problem.epilogue), store_row)
 
-    def _store_row(self, line: Buffer, at: Expr, row: Expr, tile: tuple[Expr, int]) -> None:
+    def _rows(self, rows: RowOf, tile: tuple[Expr, int]) -> SliceRows:
+        return SliceRows(self.schedule, rows, self.group_rows, tile[1] * self.schedule.lanes)
+
+    def _store_row(self, line: Buffer, start: Expr, row: Expr, tile: tuple[Expr, int]) -> None:
         lanes = self.schedule.lanes
         bias = None if self.bias is None else let("bias", splat(self.bias[row], lanes))
         for v in range(0, tile[1] * lanes, lanes):
             place = (self.index, row, tile[0] * self.tile + v)
             residual = None if self.residual is None else load(self.residual, None, lanes, *place)
-            value = finish(load(line, None, lanes, at + v), bias, residual, self.problem.epilogue, lanes)
+            value = finish(load(line, None, lanes, start + v), bias, residual, self.problem.epilogue, lanes)
             put(self.y, value, None, lanes, *place)
 
     def finish(self, sums: Buffer, begin: Expr, end: Expr) -> None:

@@ -2,11 +2,11 @@
 
 from sparsecomp.lower.callback import callbacks
 from sparsecomp.lower.calls import KernelCall, Trace, code_of, trace
-from sparsecomp.lower.decide import Decision, check_all_sparse, decide
+from sparsecomp.lower.decide import Decision, check_all_sparse
 from sparsecomp.lower.importer import to_relax
 from sparsecomp.lower.pack import pack_weights, stored_bytes
 from sparsecomp.lower.pipeline import build, lower, rules_used
-from sparsecomp.lower.tiles import keep_tiles
+from sparsecomp.lower.tiles import choose_kernels
 
 __all__ = [
     "Decision",
@@ -15,9 +15,8 @@ __all__ = [
     "build",
     "callbacks",
     "check_all_sparse",
+    "choose_kernels",
     "code_of",
-    "decide",
-    "keep_tiles",
     "lower",
     "pack_weights",
     "rules_used",

@@ -43,6 +43,11 @@ class Candidate:
         """Whether it skips zeros."""
         return is_sparse(self.schedule)
 
+    @property
+    def seconds(self) -> float:
+        """Of one call, as measured or else predicted."""
+        return self.predicted if self.measured is None else self.measured
+
 
 @dataclass(frozen=True)
 class Decision:

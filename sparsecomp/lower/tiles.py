@@ -9,11 +9,16 @@ from torch import fx
 from sparsecomp.kernels.cost import WeightStats, predict
 from sparsecomp.kernels.problem import LinearProblem
 from sparsecomp.kernels.schedule import ColumnSchedule
-from sparsecomp.lower.decide import LINEAR, Candidate, Decision
+from sparsecomp.lower.decide import LINEAR, Candidate, Decision, Measured, decide
 from sparsecomp.program import Program, arguments
 from sparsecomp.targets.base import Target
 
 _Side = Callable[[LinearProblem, int], LinearProblem]
+
+
+def choose_kernels(program: Program, target: Target, measured: Measured | None = None) -> dict[str, Decision]:
+    """What `decide` says of each layer, and `keep_tiles` of layers that follow one another; its arguments."""
+    return keep_tiles(program, decide(program, target, measured), target)
 
 
 def keep_tiles(program: Program, decisions: Mapping[str, Decision], target: Target) -> dict[str, Decision]:
@@ -47,10 +52,10 @@ def _together(first: Decision, second: Decision, target: Target) -> dict[str, De
     """Both with the best schedules that have tiles in common; nothing where they are slower than those chosen."""
     if first.chosen is None or second.chosen is None:
         return {}
-    best, least = None, _seconds(first.chosen) + _seconds(second.chosen)
+    best, least = None, first.chosen.seconds + second.chosen.seconds
     givers, takers = _offers(first, _giving, target), _offers(second, _taking, target)
     for giver, taker in product(givers, takers):
-        seconds = _seconds(giver) + _seconds(taker)
+        seconds = giver.seconds + taker.seconds
         if _tile(giver) == _tile(taker) and seconds < least:
             best, least = (giver, taker), seconds
     if best is None:
@@ -69,10 +74,6 @@ def _giving(problem: LinearProblem, size: int) -> LinearProblem:
 
 def _taking(problem: LinearProblem, size: int) -> LinearProblem:
     return replace(problem, x_tile=size)
-
-
-def _seconds(candidate: Candidate) -> float:
-    return candidate.predicted if candidate.measured is None else candidate.measured
 
 
 def _tile(candidate: Candidate) -> tuple[int, int]:

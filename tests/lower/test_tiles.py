@@ -9,7 +9,7 @@ from torch import nn
 import sparsecomp
 from sparsecomp.capture import capture
 from sparsecomp.kernels.problem import LinearProblem
-from sparsecomp.lower import decide, keep_tiles
+from sparsecomp.lower import choose_kernels
 from sparsecomp.passes import PIPELINE, run
 from sparsecomp.targets import detect
 
@@ -17,7 +17,7 @@ TARGET = detect()
 
 
 class Block(nn.Module):
-    """A feed-forward block, whose sum is only added where nothing else reads it."""
+    """A feed-forward block; what is between its two layers may be read once more."""
 
     def __init__(self, read_twice=False):
         super().__init__()
@@ -39,7 +39,7 @@ def sparse(model):
 def decided(model, tokens, dynamic=None, measured=None):
     program = capture(sparse(model), (torch.randn(1, tokens, 96),), None, dynamic)
     run(PIPELINE, program)
-    return list(keep_tiles(program, decide(program, TARGET, measured), TARGET).values())
+    return list(choose_kernels(program, TARGET, measured).values())
 
 
 def tiles(decisions):

@@ -7,7 +7,7 @@ from torch import fx
 from tvm import relax
 
 from sparsecomp.kernels import row_panel
-from sparsecomp.kernels.problem import ConvProblem, LinearProblem
+from sparsecomp.kernels.problem import ConvProblem, LinearProblem, Problem
 from sparsecomp.lower.context import Context
 from sparsecomp.program import arguments
 
@@ -17,12 +17,12 @@ def _packed(node: fx.Node, context: Context) -> Any:
     given, out = arguments(node), node.meta["val"]
     x, key = given["x"], given["kernel"]
     problem, schedule = context.kernels[key].problem, context.kernels[key].schedule
-    tiled = (problem.x_tile, problem.y_tile) if isinstance(problem, LinearProblem) else (0, 0)
-    shape = context.symbols.dims(out.shape) if tiled[1] else _flat_shape(out, problem, context)
+    x_tile, y_tile = (problem.x_tile, problem.y_tile) if isinstance(problem, LinearProblem) else (0, 0)
+    shape = _shape(out, problem, y_tile, context)
     bias = given["extra"][: problem.epilogue.bias]
     residual = given["extra"][problem.epilogue.bias :]
     values = [
-        context.value(x) if tiled[0] else context.reshape(x, _flat_shape(x.meta["val"], problem, context)),
+        context.reshape(x, _shape(x.meta["val"], problem, x_tile, context)),
         *context.value([*given["weight"], *bias]),
         *(context.reshape(value, shape) for value in residual),
     ]
@@ -32,8 +32,11 @@ def _packed(node: fx.Node, context: Context) -> Any:
     return context.reshape(result, context.symbols.dims(out.shape))
 
 
-def _flat_shape(value: torch.Tensor, problem: LinearProblem | ConvProblem, context: Context) -> list[Any]:
+def _shape(value: torch.Tensor, problem: Problem, tile: int, context: Context) -> list[Any]:
+    """As the kernel takes it; what is in tiles has that shape already."""
     sizes = context.symbols.dims(value.shape)
+    if tile:
+        return sizes
     if isinstance(problem, ConvProblem):
         return sizes if len(sizes) == 4 else [sizes[0], sizes[1], 1, sizes[2]]
     tokens: Any = 1

@@ -83,13 +83,19 @@ def _scalar_schedules(problem: LinearProblem, target: Target) -> list[Schedule]:
 def _feature_schedules(problem: LinearProblem, target: Target) -> list[Schedule]:
     found: list[Schedule] = []
     for vectors in range(1, 9):
-        room = (target.vector_registers - 1) // vectors - 1
+        room = _most_sums(vectors, target)
         if room < 1:
             continue
         tokens = min(room, problem.judged, 14)
         depths = sorted({min(problem.in_features, d) for d in (256, 512, 1024, problem.in_features)})
         found += [FeatureSchedule(tokens, vectors, depth, target.lanes, target.cores) for depth in depths]
     return found
+
+
+def _most_sums(vectors: int, target: Target) -> int:
+    """How many values times so many vectors fit the registers; LLVM runs ahead of a loop with one vector, and spills."""
+    ahead = 2 if vectors == 1 else 0
+    return (target.vector_registers - 1 - ahead) // vectors - 1
 
 
 def _channel_schedules(problem: ConvProblem, target: Target) -> list[Schedule]:
@@ -99,7 +105,7 @@ def _channel_schedules(problem: ConvProblem, target: Target) -> list[Schedule]:
     found: list[Schedule] = []
     channels = problem.in_channels // problem.groups
     for vectors in range(1, 5):
-        most = min((target.vector_registers - 1) // vectors - 1, problem.out_width)
+        most = min(_most_sums(vectors, target), problem.out_width)
         for pixels in {n for n in range(max(1, most // 2), most + 1) if problem.out_width % n == 0} | {max(1, most)}:
             panel = vectors * target.lanes * 4
             depths = {_even(channels, max(1, int(s * target.l2_bytes) // (problem.taps * panel))) for s in (0.06, 0.16)}
@@ -126,7 +132,7 @@ def _winograd_schedules(problem: ConvProblem, target: Target) -> Iterator[Schedu
         }
         for rows in sorted(chunks):
             for vectors in range(1, 5):
-                most = min((target.vector_registers - 1) // vectors - 1, rows * across)
+                most = min(_most_sums(vectors, target), rows * across)
                 tiles = {n for n in range(max(1, most // 2), most + 1) if rows * across % n == 0} | {max(1, most)}
                 for n in sorted(tiles):
                     yield WinogradSchedule(outputs, n, vectors, rows, target.lanes, target.cores)
@@ -148,12 +154,17 @@ def _column_schedules(problem: Problem, target: Target) -> list[Schedule]:
 
 
 def _register_tiles(target: Target) -> Iterator[tuple[int, int, int]]:
-    """Rows, vectors and slices whose sums fit the registers; only single rows gain from slices."""
+    """Rows, vectors and slices whose sums fit the registers; only single rows gain from slices.
+
+    Of higher panels LLVM loads what comes next early, and spills where that leaves no registers: seen in the machine
+    code for 16 of them with none to spare, and for 32 with less than four.
+    """
+    spare = 1 if target.vector_registers <= 16 else 4
     for rows in (*PANEL_ROWS, 6):
         for vectors in range(1, 13):
             for slice in SLICES if rows == 1 else (1,):
                 registers = slice * (rows * vectors + (vectors + 1 if rows > 1 else 1))
-                fits = registers <= target.vector_registers and vectors * target.lanes <= 256
+                fits = registers + (spare if rows > 1 else 0) <= target.vector_registers and vectors * target.lanes <= 256
                 if fits and (slice == 1 or vectors * slice <= target.vector_registers // 2):
                     yield rows, vectors, slice
 

@@ -93,7 +93,7 @@ def _feature_schedules(problem: LinearProblem, target: Target) -> list[Schedule]
 
 
 def _most_sums(vectors: int, target: Target) -> int:
-    """How many values times so many vectors fit the registers; LLVM runs ahead of a loop with one vector, and spills."""
+    """How many values times so many vectors fit the registers: of single vectors LLVM loads those that come next."""
     ahead = 2 if vectors == 1 else 0
     return (target.vector_registers - 1 - ahead) // vectors - 1
 
@@ -163,8 +163,8 @@ def _register_tiles(target: Target) -> Iterator[tuple[int, int, int]]:
     for rows in (*PANEL_ROWS, 6):
         for vectors in range(1, 13):
             for slice in SLICES if rows == 1 else (1,):
-                registers = slice * (rows * vectors + (vectors + 1 if rows > 1 else 1))
-                fits = registers + (spare if rows > 1 else 0) <= target.vector_registers and vectors * target.lanes <= 256
+                registers = rows * vectors + vectors + 1 + spare if rows > 1 else slice * (vectors + 1)
+                fits = registers <= target.vector_registers and vectors * target.lanes <= 256
                 if fits and (slice == 1 or vectors * slice <= target.vector_registers // 2):
                     yield rows, vectors, slice
 

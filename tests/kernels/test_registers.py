@@ -1,0 +1,48 @@
+"""The sums of a register tile stay in registers: seen in the machine code, as LLVM decides what it spills.
+
+It does where it unrolls the loop of the products, which it does for processors that it knows.
+"""
+
+import re
+from dataclasses import replace
+
+import pytest
+import tvm
+
+from sparsecomp.kernels.problem import ConvProblem
+from sparsecomp.kernels.row_panel import build
+from sparsecomp.kernels.schedule import ColumnSchedule
+from sparsecomp.kernels.space import space
+from sparsecomp.targets.base import Target
+from tests.kernels.reference import AVX2, AVX512
+
+PROBLEM = ConvProblem(1, 48, 96, 28, 28, (3, 3), (1, 1), (1, 1, 1, 1))
+
+
+def tiles(target: Target) -> dict[tuple[int, int, bool], ColumnSchedule]:
+    """A schedule for each register tile of higher panels that takes at least half of the registers."""
+    found = [s for s in space(PROBLEM, 0.5, target) if isinstance(s, ColumnSchedule) and s.rows > 1]
+    found = [s for s in found if 2 * s.rows * s.vectors >= target.vector_registers]
+    return {(s.rows, s.vectors, s.sparse): s for s in found if s.span == 1 and not s.expand}
+
+
+def product_loop(schedule: ColumnSchedule, target: Target) -> list[str]:
+    """The lines of the innermost loop with the most FMAs."""
+    compiled = tvm.compile(build(PROBLEM, schedule), target=tvm.target.Target(target.tvm_options()))
+    lines = compiled.mod.inspect_source("asm").splitlines()
+    labels = {line.split(":")[0]: i for i, line in enumerate(lines) if re.match(r"\.\w+:", line)}
+    jumps = ((i, re.search(r"\tj\w+\t(\.\w+)", line)) for i, line in enumerate(lines))
+    loops = [(labels[m[1]], i) for i, m in jumps if m and labels.get(m[1], i) < i]
+    inner = [a for a in loops if not any(a != b and a[0] <= b[0] and b[1] <= a[1] for b in loops)]
+    return max((lines[first:last] for first, last in inner), key=lambda loop: sum("vfmadd" in line for line in loop))
+
+
+@pytest.mark.parametrize(
+    "target", [replace(AVX2, mcpu="znver3", cores=1), replace(AVX512, mcpu="znver4", cores=1)], ids=["avx2", "avx512"]
+)
+def test_no_tile_spills_its_sums(target: Target) -> None:
+    for tile, schedule in tiles(target).items():
+        loop = product_loop(schedule, target)
+        assert sum("vfmadd" in line for line in loop) >= schedule.rows * schedule.vectors, tile
+        spilled = [line for line in loop if "mov" in line and "rsp" in line and re.search("[yz]mm", line)]
+        assert not spilled, (tile, spilled[:3])

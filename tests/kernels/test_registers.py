@@ -21,9 +21,9 @@ PROBLEM = ConvProblem(1, 48, 96, 28, 28, (3, 3), (1, 1), (1, 1, 1, 1))
 
 def tiles(target: Target) -> dict[tuple[int, int, bool], ColumnSchedule]:
     """A schedule for each register tile of higher panels that takes at least half of the registers."""
-    found = [s for s in space(PROBLEM, 0.5, target) if isinstance(s, ColumnSchedule) and s.rows > 1]
-    found = [s for s in found if 2 * s.rows * s.vectors >= target.vector_registers]
-    return {(s.rows, s.vectors, s.sparse): s for s in found if s.span == 1 and not s.expand}
+    columns = [s for s in space(PROBLEM, 0.5, target) if isinstance(s, ColumnSchedule) and s.span == 1 and not s.expand]
+    large = [s for s in columns if s.rows > 1 and 2 * s.rows * s.vectors >= target.vector_registers]
+    return {(s.rows, s.vectors, s.sparse): s for s in large}
 
 
 def product_loop(schedule: ColumnSchedule, target: Target) -> list[str]:

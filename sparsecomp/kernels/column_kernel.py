@@ -162,12 +162,22 @@ class _Builder:
         last = None if self.blocks == 1 else block == self.blocks - 1
         with T.serial(*positions) as position:
             if side.by_rows:
-                rows = self._rows_of_slice(block, tirx.min(position + AHEAD, positions[1] - 1))
-                guard(last, partial(side.expect_slice, rows, columns))
-            if isinstance(side, Tokens) and self.schedule.lanes > 1:
-                steps = max(1, self.slices // self.schedule.workers)
+                guard(last, partial(self._expect_output, block, position, positions, columns))
+            if self.schedule.lanes > 1:
+                steps = max(1, self.slices // min(self.parts, self.schedule.workers))
                 side.expect_input(self.packed, block, position - positions[0], steps)
             self._slice(block, channels, position, columns)
+
+    def _expect_output(
+        self, block: Expr, position: Expr, positions: tuple[Expr, Expr], columns: tuple[Expr, int]
+    ) -> None:
+        """Prefetch the output of a slice some way ahead: of this column tile, or at the end of it of the next."""
+        (begin, end), (column, width) = positions, columns
+        ahead = let("ahead", position + AHEAD)
+        wraps = let("wraps", ahead >= end)
+        place = let("ahead", tirx.Select(wraps, tirx.min(begin + (ahead - end), end - 1), ahead))
+        next_column = let("next_column", column + tirx.Select(wraps, 1, 0))
+        self.side.expect_slice(self._rows_of_slice(block, place), (next_column, width))
 
     def _slice(self, block: Expr, channels: Expr, position: Expr, columns: tuple[Expr, int]) -> None:
         """The panels of one slice times one column tile of so many vectors, added over one depth block."""

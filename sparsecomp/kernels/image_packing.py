@@ -96,25 +96,24 @@ class _Shifted(_Packing):
 
 
 class _Rows(_Packing):
-    """The general case: each plane row by row."""
+    """The general case: each plane row by row, and each vector of a row in all channels, which share its masks."""
 
     def pack(self) -> None:
-        """All planes of one channel after another."""
+        """One plane of all channels after another."""
         g, planes = self.geometry, len(self.geometry.column_shifts)
         start = let("start", self.tile.column + g.first)
         row = let("row", tirx.floordiv(start, g.pitch))
         skip = let("column", start - row * g.pitch)
-        with T.serial(0, self.tile.channels) as c:
 
-            def plane(i: Expr, dr: Expr, k: Expr, dc: Expr) -> None:
-                self._plane(((c * len(g.row_shifts) + i) * planes + k) * g.plane, (c, dr, dc), row, skip)
+        def plane(i: Expr, dr: Expr, k: Expr, dc: Expr) -> None:
+            self._plane((i * planes + k) * g.plane, (dr, dc), row, skip)
 
-            each(g.row_shifts, lambda i, dr: each(g.column_shifts, lambda k, dc: plane(i, dr, k, dc)))
+        each(g.row_shifts, lambda i, dr: each(g.column_shifts, lambda k, dc: plane(i, dr, k, dc)))
 
-    def _plane(self, target: Expr, shift: tuple[Expr, Expr, Expr], row: Expr, column: Expr) -> None:
-        """Copy what falls into the tile of a shifted, strided channel, with zeros outside the image."""
+    def _plane(self, target: Expr, shift: tuple[Expr, Expr], row: Expr, column: Expr) -> None:
+        """Copy what falls into the tile of shifted, strided channels, with zeros outside the image."""
         g, p = self.geometry, self.problem
-        channel, dr, dc = shift
+        dr, dc = shift
         with T.serial(0, (column + g.plane + g.pitch - 1) // g.pitch) as i:
             skip = let("skip", tirx.if_then_else(i == 0, column, 0))
             at = let("at", i * g.pitch - column + skip)
@@ -122,42 +121,61 @@ class _Rows(_Packing):
             source = let("source_row", (row + i) * p.stride[0] + dr)
             valid = tirx.And(source >= 0, source < p.height)
             limit = let("limit", tirx.if_then_else(valid, p.width, 0))
-            copies = {1: self._copy_row, 2: self._copy_row_of_pairs}
-            copy = copies.get(p.stride[1], self._copy_strided_row)
-            copy(target + at, (channel, source, skip * p.stride[1] + dc), limit, count)
+            copy = self._copy_row if p.stride[1] <= 2 else self._copy_strided_row
+            copy((target, at), (source, skip * p.stride[1] + dc), limit, count)
 
-    def _copy_row(self, target: Expr, source: tuple[Expr, Expr, Expr], limit: Expr, count: Expr) -> None:
-        """Copy by whole vectors: what is written beyond the end is overwritten by the next row or plane."""
-        lanes, tile = self.lanes, self.tile
-        channel, row, first = source
-        mask = below if self.geometry.first == 0 and min(self.geometry.column_shifts) >= 0 else inside
-        with T.serial(0, (count + lanes - 1) // lanes) as chunk:
-            c = let("c", first + chunk * lanes)
-            value = load(tile.x, mask(c, limit, lanes), lanes, tile.image, tile.channel + channel, row, c)
-            store(self.packed, value, ramp(target + chunk * lanes, lanes))
+    def _copy_row(self, target: tuple[Expr, Expr], source: tuple[Expr, Expr], limit: Expr, count: Expr) -> None:
+        """Copy by whole vectors: what is written beyond the end is overwritten by the next row or plane.
 
-    def _copy_row_of_pairs(self, target: Expr, source: tuple[Expr, Expr, Expr], limit: Expr, count: Expr) -> None:
-        """Every other column: the even lanes of two vectors."""
-        lanes, tile = self.lanes, self.tile
-        channel, row, first = source
+        Beyond the last plane is the next channel, which is there already: the last vector begins early instead.
+        """
+        g, lanes, (plane, start) = self.geometry, self.lanes, target
+        row, first = source
+        inside = g.first == 0 and min(g.column_shifts) >= 0
         with T.serial(0, (count + lanes - 1) // lanes) as chunk:
-            c = let("c", first + chunk * (2 * lanes))
-            pair = [
-                load(tile.x, inside(at, limit, lanes), lanes, tile.image, tile.channel + channel, row, at)
-                for at in (c, c + lanes)
+            at = let("vector", start + chunk * lanes)
+            column = let("c", first + chunk * (lanes * self.problem.stride[1]))
+            if g.pitch % lanes == 0 and g.first % lanes == 0:
+                self._copy_vector(plane + at, (row, column), limit, inside)
+                return
+            with T.If(at + lanes <= g.plane):
+                with T.Then():
+                    self._copy_vector(plane + at, (row, column), limit, inside)
+                with T.Else():
+                    early = let("early", at + lanes - g.plane)
+                    left = column - early * self.problem.stride[1]
+                    self._copy_vector(plane + g.plane - lanes, (row, left), limit, False, kept=early)
+
+    def _copy_vector(
+        self, target: Expr, source: tuple[Expr, Expr], limit: Expr, inside_left: bool, kept: Expr | None = None
+    ) -> None:
+        """One vector of a row in all channels; so many of its first values stay what they are."""
+        lanes, tile, (row, column) = self.lanes, self.tile, source
+        mask = below if inside_left else inside
+        starts = [let("from", column + i * lanes) for i in range(self.problem.stride[1])]
+        masks = [mask(start, limit, lanes) for start in starts]  # computed once, outside of the loop
+        with T.serial(0, tile.channels) as c:
+            at = ramp(c * self.geometry.channel + target, lanes)
+            parts = [
+                load(tile.x, m, lanes, tile.image, tile.channel + c, row, start)
+                for m, start in zip(masks, starts, strict=True)
             ]
-            even = shuffle(pair, list(range(0, 2 * lanes, 2)))
-            store(self.packed, even, ramp(target + chunk * lanes, lanes))
+            value = parts[0] if len(parts) == 1 else shuffle(parts, list(range(0, 2 * lanes, 2)))
+            if kept is not None:
+                value = tirx.Select(below(0, kept, lanes), self.packed[at], value)
+            store(self.packed, value, at)
 
-    def _copy_strided_row(self, target: Expr, source: tuple[Expr, Expr, Expr], limit: Expr, count: Expr) -> None:
+    def _copy_strided_row(self, target: tuple[Expr, Expr], source: tuple[Expr, Expr], limit: Expr, count: Expr) -> None:
         """Zeros, the columns inside the image, zeros: loops without conditions."""
         tile, stride = self.tile, self.problem.stride[1]
-        channel, row, first = source
+        row, first = source
         begin = let("begin", tirx.min(tirx.max((stride - 1 - first) // stride, 0), count))
         end = let("end", tirx.max(tirx.min((limit - first + stride - 1) // stride, count), begin))
-        with T.serial(0, begin) as j:
-            store(self.packed, tirx.const(0.0, "float32"), target + j)
-        with T.serial(begin, end) as j:
-            store(self.packed, tile.x[tile.image, tile.channel + channel, row, first + j * stride], target + j)
-        with T.serial(end, count) as j:
-            store(self.packed, tirx.const(0.0, "float32"), target + j)
+        with T.serial(0, tile.channels) as c:
+            start = let("start", c * self.geometry.channel + target[0] + target[1])
+            with T.serial(0, begin) as j:
+                store(self.packed, tirx.const(0.0, "float32"), start + j)
+            with T.serial(begin, end) as j:
+                store(self.packed, tile.x[tile.image, tile.channel + c, row, first + j * stride], start + j)
+            with T.serial(end, count) as j:
+                store(self.packed, tirx.const(0.0, "float32"), start + j)

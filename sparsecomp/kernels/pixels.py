@@ -4,12 +4,14 @@ import tvm.tirx.script.builder.ir as T
 from tvm import tirx
 
 from sparsecomp.kernels.emit import (
+    CACHE_FLOATS,
     Buffer,
     Expr,
     argument,
     below,
     let,
     load,
+    prefetch,
     put,
     ramp,
     splat,
@@ -109,6 +111,32 @@ class Pixels:
         channel = let("channel", self.group * self.group_channels + first_channel)
         tile = Tile(self.x, self.image, channel, channels, self.first)
         pack(packed, tile, self.problem, self.geometry, self.schedule.lanes)
+
+    def expect_input(self, _packed: Buffer, block: Expr, step: Expr, steps: int) -> None:
+        """Prefetch what the next depth block reads, or the next tile: in each of so many steps some channels of it."""
+        depth, channels, span = self.schedule.depth, self.group_channels, self.tile * self.schedule.span
+        if depth >= channels and self.geometry.columns <= span:
+            return  # nothing comes next
+        each = -(-depth // steps)
+        with T.If(step * each < depth), T.Then():
+            ends = let("ends", (block + 1) * depth >= channels)
+            first = let("next_first", self.first + tirx.Select(ends, span, 0))
+            channel = let("next_channel", self.group * channels + tirx.Select(ends, 0, (block + 1) * depth))
+            for at in self._lines(first, span):
+                for k in range(each):
+                    prefetch(self.x, self.image, channel + step * each + k, *at, level=2)
+
+    def _lines(self, first: Expr, span: int) -> list[tuple[Expr, Expr]]:
+        """Row and column of the input in each cache line that the columns from ``first`` on are the first to read."""
+        p, pitch = self.problem, self.geometry.pitch
+        step = max(1, CACHE_FLOATS // p.stride[1])
+        bottom = (p.kernel[0] - 1) * p.dilation[0] - p.padding[0]
+        found: list[tuple[Expr, Expr]] = []
+        for at in range(min(span, step) - 1, span, step):
+            row = let("line_row", (first + at) // pitch)
+            column = (first + at - row * pitch) * p.stride[1]
+            found += [(row * p.stride[0] + (bottom - up), column) for up in range(min(p.stride[0], p.kernel[0]))]
+        return found
 
     def expect_slice(self, rows: RowOf, tile: tuple[Expr, int]) -> None:
         """Prefetch what `store_slice` is going to need: rows of an image are too far apart for the hardware to."""

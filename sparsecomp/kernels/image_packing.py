@@ -131,16 +131,16 @@ class _Rows(_Packing):
         """
         g, lanes, (plane, start) = self.geometry, self.lanes, target
         row, first = source
-        inside = g.first == 0 and min(g.column_shifts) >= 0
+        inside_left = g.first == 0 and min(g.column_shifts) >= 0
         with T.serial(0, (count + lanes - 1) // lanes) as chunk:
             at = let("vector", start + chunk * lanes)
             column = let("c", first + chunk * (lanes * self.problem.stride[1]))
             if g.pitch % lanes == 0 and g.first % lanes == 0:
-                self._copy_vector(plane + at, (row, column), limit, inside)
+                self._copy_vector(plane + at, (row, column), limit, inside_left)
                 return
             with T.If(at + lanes <= g.plane):
                 with T.Then():
-                    self._copy_vector(plane + at, (row, column), limit, inside)
+                    self._copy_vector(plane + at, (row, column), limit, inside_left)
                 with T.Else():
                     early = let("early", at + lanes - g.plane)
                     left = column - early * self.problem.stride[1]

@@ -164,7 +164,7 @@ class _Builder:
             if side.by_rows:
                 guard(last, partial(self._expect_output, block, position, positions, columns))
             if self.schedule.lanes > 1:
-                steps = max(1, self.slices // min(self.parts, self.schedule.workers))
+                steps = max(1, self.slices // self.schedule.workers)
                 side.expect_input(self.packed, block, position - positions[0], steps)
             self._slice(block, channels, position, columns)
 
@@ -175,9 +175,9 @@ class _Builder:
         (begin, end), (column, width) = positions, columns
         ahead = let("ahead", position + AHEAD)
         wraps = let("wraps", ahead >= end)
-        place = let("ahead", tirx.Select(wraps, tirx.min(begin + (ahead - end), end - 1), ahead))
+        expected = let("expected", tirx.Select(wraps, tirx.min(begin + (ahead - end), end - 1), ahead))
         next_column = let("next_column", column + tirx.Select(wraps, 1, 0))
-        self.side.expect_slice(self._rows_of_slice(block, place), (next_column, width))
+        self.side.expect_slice(self._rows_of_slice(block, expected), (next_column, width))
 
     def _slice(self, block: Expr, channels: Expr, position: Expr, columns: tuple[Expr, int]) -> None:
         """The panels of one slice times one column tile of so many vectors, added over one depth block."""

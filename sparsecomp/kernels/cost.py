@@ -119,8 +119,7 @@ def _column_cycles(problem: Problem, stats: WeightStats, s: ColumnSchedule, targ
     panels = -(-shape.rows // s.rows)
     entries = share * panels * shape.channels * shape.taps
     blocks = -(-shape.channels // s.depth)
-    linear = isinstance(problem, LinearProblem)
-    partial = _from_beyond_l2(s, shape, target) if linear else float(blocks > 1)
+    partial = 0.0 if isinstance(problem, ConvProblem) and blocks == 1 else _from_beyond_l2(s, shape, target)
     single = s.sparse and s.rows == 1
     products = (_single_rows if single else _panels)(s, shape, target, entries, panels * blocks, partial)
     reload = (
@@ -137,7 +136,8 @@ def _from_beyond_l2(s: ColumnSchedule, shape: "_Shape", target: Target) -> float
     """How many times longer a vector of sums takes to come and go where they do not stay in the L2 cache."""
     rows = shape.rows / (1 if s.cuts == 1 and shape.tiles >= s.workers else s.workers * s.cuts)
     room = target.l2_bytes / 4
-    return 1 + 1.3 * min(1.0, max(0.0, rows * shape.tile_bytes * s.span - room) / room)
+    tiles = 4 * s.span * s.vectors * s.lanes
+    return 1 + 1.3 * min(1.0, max(0.0, rows * tiles - room) / room)
 
 
 def _single_rows(
@@ -225,10 +225,10 @@ def _tiles(columns: int, known: bool, s: ColumnSchedule) -> float:
 
 
 def _plane_cycles(problem: ConvProblem, g: Geometry, lanes: int) -> float:
-    """Cycles to pack one plane."""
+    """Cycles to pack one plane; the constants are fitted to measurements."""
     if copies_lines(problem, g):
-        return 3.0 * g.plane / lanes
-    rows = g.plane / g.pitch + 1
-    chunks = rows * -(-min(g.pitch, g.plane) // lanes)
-    each = {1: 2.0, 2: 3.0}.get(problem.stride[1], 2.0 * lanes)
-    return chunks * each + rows * 6
+        return 1.3 * g.plane / lanes
+    chunks = (g.plane / g.pitch + 1) * -(-min(g.pitch, g.plane) // lanes)
+    if problem.stride[1] > 2:
+        return 2.0 * lanes * chunks
+    return (2.5 if g.pitch == problem.out_width else 5.5) * chunks

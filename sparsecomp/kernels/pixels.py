@@ -109,8 +109,7 @@ class Pixels:
         if self.direct:
             return
         channel = let("channel", self.group * self.group_channels + first_channel)
-        tile = Tile(self.x, self.image, channel, channels, self.first)
-        pack(packed, tile, self.problem, self.geometry, self.schedule.lanes)
+        pack(Tile(self.x, packed, self.image, channel, channels, self.first), self.problem, self.schedule)
 
     def expect_input(self, _packed: Buffer, block: Expr, step: Expr, steps: int) -> None:
         """Prefetch what the next depth block reads, or the next tile: in each of so many steps some channels of it."""

@@ -5,11 +5,13 @@ from functools import lru_cache
 from itertools import pairwise
 
 from sparsecomp.kernels.geometry import flatten, geometry
-from sparsecomp.kernels.problem import ConvProblem, Problem
+from sparsecomp.kernels.problem import ConvProblem, LinearProblem, Problem
 from sparsecomp.kernels.schedule import ColumnSchedule
 
 FINER = (1, 2, 3, 4, 6, 8)
 EVEN = 1.03  # the longest share over the mean that is even enough
+DENSITY = 0.1  # of sparse weights, which a kernel does not know
+COPYING, TRANSPOSING = 5.0, 8.0  # what it takes to pack a vector of pixels or tokens, in products of a vector
 
 
 @dataclass(frozen=True)
@@ -36,35 +38,55 @@ def divide(problem: Problem, schedule: ColumnSchedule) -> Shares:
     else:
         columns, copies = problem.tokens or 0, 1
     vectors = -(-columns // s.lanes) if copies else 0  # none if their number is not known
-    return _divide(vectors, copies, s.span * s.vectors, s.workers, s.workers * s.cuts)
+    return _divide(vectors, copies, s.span * s.vectors, s.workers, s.workers * s.cuts, _packing(problem, s))
+
+
+def _packing(problem: Problem, s: ColumnSchedule) -> float:
+    """How long a tile takes to pack, where multiplying it takes one; every worker that has a part of it packs it."""
+    density = DENSITY if s.sparse else 1.0
+    if s.direct or (isinstance(problem, LinearProblem) and problem.x_tile):
+        return 0.0
+    if isinstance(problem, LinearProblem):
+        return TRANSPOSING / (problem.out_features * density)
+    g = geometry(flatten(problem), s)
+    copies = g.channel / (s.span * s.vectors * s.lanes)
+    return COPYING * copies / (problem.out_channels // problem.groups * problem.taps * density)
 
 
 @lru_cache(maxsize=4096)  # most schedules of a layer differ in what is not asked here
-def _divide(vectors: int, copies: int, width: int, workers: int, parts: int) -> Shares:
+def _divide(vectors: int, copies: int, width: int, workers: int, parts: int, packing: float) -> Shares:
     """So many vectors of columns, in so many images and groups, in groups of tiles of so many vectors."""
     if vectors == 0 or workers == 1:
         return Shares(parts)
     full, rest = divmod(vectors, width)
     widths = ([width] * full + [rest] * bool(rest)) * copies
-    found: list[Shares] = []
+    found = [_deal(widths, workers, parts, packing, whole=True)]
     for finer in FINER:
-        found.append(_deal(widths, workers, parts * finer))
         if found[-1].uneven <= EVEN:
             break
+        found.append(_deal(widths, workers, parts * finer, packing, whole=False))
     return min(found, key=lambda shares: shares.uneven)
 
 
-def _deal(widths: list[int], workers: int, parts: int) -> Shares:
-    total = sum(widths)
-    limits, loads, tile, before = [0], [], 0, 0  # `before`: vectors of the tiles before this one
+def _deal(widths: list[int], workers: int, parts: int, packing: float, whole: bool) -> Shares:
+    """Shares that end where equal ones would, or at the end of a tile that is the nearest."""
+    total, step = sum(widths), parts if whole else 1
+    limits, tile, before = [0], 0, 0  # `before`: vectors of the tiles before this one
     for worker in range(1, workers):
         share = total * worker / workers
         while tile < len(widths) - 1 and before + widths[tile] <= share:
             before, tile = before + widths[tile], tile + 1
-        inside = min(parts, round((share - before) / widths[tile] * parts))
-        limits.append(max(limits[-1], tile * parts + inside))
-        loads.append(before + widths[tile] * inside / parts)
+        inside = min(1.0, (share - before) / widths[tile])
+        limits.append(max(limits[-1], tile * parts + round(inside * parts / step) * step))
     limits.append(len(widths) * parts)
-    ends = [0.0, *loads, float(total)]
-    longest = max(b - a for a, b in pairwise(ends))
-    return Shares(parts, tuple(limits), longest * workers / total)
+    longest = max(_load(widths, parts, packing, *share) for share in pairwise(limits))
+    return Shares(parts, tuple(limits), longest * workers / (total * (1 + packing)))
+
+
+def _load(widths: list[int], parts: int, packing: float, begin: int, end: int) -> float:
+    """What the units ``begin ... end`` take, in vectors of columns."""
+    load = 0.0
+    for tile in range(begin // parts, -(-end // parts)):
+        units = min(end, (tile + 1) * parts) - max(begin, tile * parts)
+        load += widths[tile] * (units / parts + packing)
+    return load

@@ -170,10 +170,14 @@ def _register_tiles(target: Target) -> Iterator[tuple[int, int, int]]:
 
 
 def _with_depths(problem: Problem, s: ColumnSchedule, target: Target) -> list[Schedule]:
-    """Depth blocks that fill a part of the L1 cache, dense ones of the L2 cache; one or more tiles packed together."""
+    """Depth blocks that fill a part of the L1 cache, dense ones of the L2 cache; dense tiles may be packed together.
+
+    What sparse ones gain of it is less than they lose where the tiles leave the L1 cache: 1x1 with stride 2, 256 to 512
+    channels, 90 % zeros, took 213, 255 and 309 us for 1, 2 and 4 tiles (Zen 3).
+    """
     channels = problem.in_features if isinstance(problem, LinearProblem) else problem.in_channels // problem.groups
     found: list[Schedule] = []
-    for span in (1, 2, 4):
+    for span in (1,) if s.sparse else (1, 2, 4):
         wide = replace(s, span=span)
         if isinstance(problem, ConvProblem):
             g = geometry(flatten(problem), wide)

@@ -243,11 +243,10 @@ def _tiled(rows: np.ndarray[Any, Any], size: int) -> np.ndarray[Any, Any]:
     [{}, {"rows": 2, "clustered": True}, {"rows": 4, "sparse": False}, {"slice": 4}, {"span": 2}, {"cuts": 3}],
     ids=str,
 )
-@pytest.mark.parametrize("depth", [32, 70])
-@pytest.mark.parametrize("activation", [None, "gelu"])
+@pytest.mark.parametrize(("depth", "activation"), [(32, "gelu"), (70, None)])
 @pytest.mark.parametrize("tokens", [19, 3, 2 * HOST.lanes, 131])
 def test_tiles_are_taken_and_handed_on(
-    tokens: int, activation: Activation | None, depth: int, change: dict[str, Any]
+    tokens: int, depth: int, activation: Activation | None, change: dict[str, Any]
 ) -> None:
     plain = LinearProblem(tokens, 70, 85, epilogue=Epilogue(bias=True, residual=True, activation=activation))
     schedule = replace(ColumnSchedule(1, 2, depth, 1, True, False, HOST.lanes, 2), **change)

@@ -41,8 +41,15 @@ def test_every_unit_is_in_one_share(problem: Problem, schedule: ColumnSchedule) 
 def test_thirteen_vectors_in_four_tiles_fall_evenly_on_two_threads() -> None:
     """Dealt out by tiles, one thread would have 8 and the other 5."""
     shares = divide(LinearProblem(197, 768, 768), _schedule(4, 2))
-    assert shares.uneven < 1.03
-    assert shares.limits == (0, 10, 24), "in six parts: 4 + 4 * 4 / 6 vectors and the rest"
+    assert shares.uneven < 1.04, "both pack the second tile"
+    assert shares.limits == (0, 13, 32), "in eight parts: 4 + 4 * 5 / 8 vectors and the rest"
+
+
+def test_a_tile_whose_packing_outweighs_its_share_is_not_divided() -> None:
+    """One thread takes 12 of 25 vectors: for half of one more it would pack a second tile."""
+    strided = ConvProblem(1, 256, 256, 28, 28, (3, 3), (2, 2), (1, 1, 1, 1))
+    shares = divide(strided, ColumnSchedule(1, 12, 32, 1, True, True, 8, 2))
+    assert shares.limits == (0, shares.parts, 3 * shares.parts)
 
 
 def test_even_tiles_are_not_cut_finer() -> None:

@@ -18,7 +18,8 @@ from sparsecomp.kernels.emit import (
 )
 from sparsecomp.kernels.epilogue import finish, is_long
 from sparsecomp.kernels.geometry import flatten, geometry, narrower
-from sparsecomp.kernels.image_packing import Tile, pack
+from sparsecomp.kernels.image_packing import pack
+from sparsecomp.kernels.image_tile import Tile
 from sparsecomp.kernels.problem import ConvProblem
 from sparsecomp.kernels.row_output import RowOf, SliceRows
 from sparsecomp.kernels.schedule import ColumnSchedule

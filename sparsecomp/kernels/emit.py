@@ -58,6 +58,11 @@ def argument(name: str, shape: Sequence[Expr], dtype: str = "float32") -> Buffer
     return T.arg(name, T.buffer(tuple(shape), dtype))
 
 
+def spread(floats: int) -> int:
+    """A size in an odd number of cache lines: pieces so far apart are in cache sets of their own."""
+    return (-(-floats // CACHE_FLOATS) | 1) * CACHE_FLOATS
+
+
 def each_worker(count: int) -> Any:
     """A loop over the workers, each on a thread of its own; one of them needs no other thread."""
     return T.parallel(0, count) if count > 1 else T.serial(0, count)

@@ -11,7 +11,7 @@ weight of channel c and tap t multiplies the plane of (c, t) from an offset on. 
 
 from dataclasses import dataclass
 
-from sparsecomp.kernels.emit import CACHE_FLOATS
+from sparsecomp.kernels.emit import CACHE_FLOATS, spread
 from sparsecomp.kernels.problem import ConvProblem, Problem
 from sparsecomp.kernels.schedule import ColumnSchedule
 
@@ -41,8 +41,9 @@ class Geometry:
     def channel(self) -> int:
         """Float32 values from one channel to the next: those of all planes, and some where they shared cache sets."""
         planes = len(self.row_shifts) * len(self.column_shifts)
-        crowded = planes > 1 and self.plane * planes % (8 * CACHE_FLOATS) == 0
-        return self.plane * planes + (CACHE_FLOATS if crowded else 0)
+        size = self.plane * planes
+        crowded = planes > 1 and size % (8 * CACHE_FLOATS) == 0
+        return spread(size) if crowded else size
 
 
 def flatten(problem: ConvProblem) -> ConvProblem:

@@ -7,7 +7,7 @@ import tvm.tirx.script.builder.ir as T
 from tvm import tirx
 
 from sparsecomp.kernels.emit import CACHE_FLOATS, Expr, each, inside, let, load, ramp
-from sparsecomp.kernels.geometry import copies_lines, geometry
+from sparsecomp.kernels.geometry import Geometry, copies_lines
 from sparsecomp.kernels.image_tile import Packing, Tile
 from sparsecomp.kernels.problem import ConvProblem
 from sparsecomp.kernels.row_packing import Rows
@@ -17,19 +17,18 @@ TOGETHER = 64  # channels that are packed at once
 L1_SETS = 64
 
 
-def pack(tile: Tile, problem: ConvProblem, schedule: ColumnSchedule) -> None:
+def pack(tile: Tile, problem: ConvProblem, schedule: ColumnSchedule, geometry: Geometry) -> None:
     """Fill the planes of these channels, of which there are no more than a depth block has."""
-    g = geometry(problem, schedule)
-    packing = _Shifted if copies_lines(problem, g) else Rows
+    packing = _Shifted if copies_lines(problem, geometry) else Rows
     most = _channels_at_once(problem)
     if schedule.depth <= most:
-        packing(tile, problem, schedule, g).pack()
+        packing(tile, problem, schedule, geometry).pack()
         return
     with T.serial(0, (tile.channels + most - 1) // most) as i:
         first = let("first", i * most)
         channels = let("some", tirx.min(most, tile.channels - first))
-        some = replace(tile, channel=tile.channel + first, channels=channels, target=first * g.channel)
-        packing(some, problem, schedule, g).pack()
+        some = replace(tile, channel=tile.channel + first, channels=channels, target=first * geometry.channel)
+        packing(some, problem, schedule, geometry).pack()
 
 
 def _channels_at_once(problem: ConvProblem) -> int:

@@ -47,13 +47,13 @@ class Packing:
         """Float32 values of a vector."""
         return self.schedule.lanes
 
-    def at(self, channel: Expr, start: Expr) -> Expr:
-        """Where a vector is that begins so far within the planes of a channel."""
-        return ramp(self.tile.target + channel * self.geometry.channel + start, self.lanes)
+    def first(self, channel: Expr, start: Expr) -> Expr:
+        """Where the value is that is so far within the planes of a channel."""
+        return self.tile.target + channel * self.geometry.channel + start
 
     def store(self, value: Expr, channel: Expr, start: Expr) -> None:
         """Put a vector into the planes of a channel."""
-        store(self.tile.packed, value, self.at(channel, start))
+        store(self.tile.packed, value, ramp(self.first(channel, start), self.lanes))
 
     def filled(self) -> Expr:
         """How much of each plane is needed: the last tile has vectors of columns that do not exist."""

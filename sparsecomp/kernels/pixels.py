@@ -110,7 +110,8 @@ class Pixels:
         if self.direct:
             return
         channel = let("channel", self.group * self.group_channels + first_channel)
-        pack(Tile(self.x, packed, self.image, channel, channels, self.first), self.problem, self.schedule)
+        tile = Tile(self.x, packed, self.image, channel, channels, self.first)
+        pack(tile, self.problem, self.schedule, self.geometry)
 
     def expect_input(self, _packed: Buffer, block: Expr, step: Expr, steps: int) -> None:
         """Prefetch what the next depth block reads, or the next tile: in each of so many steps some channels of it."""

@@ -105,14 +105,10 @@ class Rows(Packing):
                 for plane, phase in source.planes:
                     value = parts[0] if len(parts) == 1 else shuffle(parts, list(range(phase, 2 * lanes, 2)))
                     first = plane * g.plane + start
-                    if kept is not None:
-                        value = tirx.Select(below(0, kept, lanes), self._packed(c, first, kept), value)
+                    if kept is not None:  # of a plain load LLVM would make a masked, slow store
+                        there = below(0, kept, lanes)
+                        value = tirx.Select(there, load(tile.packed, there, lanes, self.first(c, first)), value)
                     self.store(value, c, first)
-
-    def _packed(self, channel: Expr, start: Expr, count: Expr) -> Expr:
-        """The first values of a vector that is there already; of a plain load LLVM would make a masked, slow store."""
-        mask = below(0, count, self.lanes)
-        return let("kept", T.masked_load(f"float32x{self.lanes}", self.tile.packed, self.at(channel, start), mask))
 
     def _copy_strided_row(
         self, sources: list[_Source], start: Expr, source: tuple[Expr, Expr], limit: Expr, count: Expr
@@ -124,8 +120,7 @@ class Rows(Packing):
         begin = let("begin", tirx.min(tirx.max((stride - 1 - first) // stride, 0), count))
         end = let("end", tirx.max(tirx.min((limit - first + stride - 1) // stride, count), begin))
         with T.serial(0, tile.channels) as c:
-            plane = self.tile.target + c * self.geometry.channel + only.planes[0][0] * self.geometry.plane
-            at = let("start", plane + start)
+            at = let("start", self.first(c, only.planes[0][0] * self.geometry.plane + start))
             with T.serial(0, begin) as j:
                 store(self.tile.packed, tirx.const(0.0, "float32"), at + j)
             with T.serial(begin, end) as j:

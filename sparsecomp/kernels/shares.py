@@ -5,7 +5,7 @@ from functools import lru_cache
 from itertools import pairwise
 
 from sparsecomp.kernels.geometry import flatten, geometry
-from sparsecomp.kernels.problem import ConvProblem, LinearProblem, Problem
+from sparsecomp.kernels.problem import ConvProblem, Problem
 from sparsecomp.kernels.schedule import ColumnSchedule
 
 FINER = (1, 2, 3, 4, 6, 8)
@@ -33,29 +33,25 @@ class Shares:
 def divide(problem: Problem, schedule: ColumnSchedule) -> Shares:
     """Parts no smaller than even shares need: the last tile of an image, or of all tokens, is narrower."""
     s = schedule
+    width, density = s.span * s.vectors, DENSITY if s.sparse else 1.0
     if isinstance(problem, ConvProblem):
-        columns, copies = geometry(flatten(problem), s).columns, (problem.batch or 0) * problem.groups
+        g = geometry(flatten(problem), s)
+        columns, copies = g.columns, (problem.batch or 0) * problem.groups
+        packed = 0.0 if s.direct else COPYING * g.channel / (width * s.lanes)
+        products = problem.out_channels // problem.groups * problem.taps * density
     else:
         columns, copies = problem.tokens or 0, 1
+        packed, products = 0.0 if problem.x_tile else TRANSPOSING, problem.out_features * density
     vectors = -(-columns // s.lanes) if copies else 0  # none if their number is not known
-    return _divide(vectors, copies, s.span * s.vectors, s.workers, s.workers * s.cuts, _packing(problem, s))
-
-
-def _packing(problem: Problem, s: ColumnSchedule) -> float:
-    """How long a tile takes to pack, where multiplying it takes one; every worker that has a part of it packs it."""
-    density = DENSITY if s.sparse else 1.0
-    if s.direct or (isinstance(problem, LinearProblem) and problem.x_tile):
-        return 0.0
-    if isinstance(problem, LinearProblem):
-        return TRANSPOSING / (problem.out_features * density)
-    g = geometry(flatten(problem), s)
-    copies = g.channel / (s.span * s.vectors * s.lanes)
-    return COPYING * copies / (problem.out_channels // problem.groups * problem.taps * density)
+    return _divide(vectors, copies, width, s.workers, s.workers * s.cuts, packed / products)
 
 
 @lru_cache(maxsize=4096)  # most schedules of a layer differ in what is not asked here
 def _divide(vectors: int, copies: int, width: int, workers: int, parts: int, packing: float) -> Shares:
-    """So many vectors of columns, in so many images and groups, in groups of tiles of so many vectors."""
+    """So many vectors of columns, in so many images and groups, in groups of tiles of so many vectors.
+
+    Packing a tile takes ``packing`` of what multiplying it takes, and every worker that has a part of it packs it.
+    """
     if vectors == 0 or workers == 1:
         return Shares(parts)
     full, rest = divmod(vectors, width)

@@ -20,7 +20,6 @@ from tvm.script.ir_builder import IRBuilder
 from sparsecomp.kernels.channel_output import ChannelOutput
 from sparsecomp.kernels.cook_toom import transforms
 from sparsecomp.kernels.emit import (
-    CACHE_FLOATS,
     Expr,
     argument,
     below,
@@ -33,6 +32,7 @@ from sparsecomp.kernels.emit import (
     ramp,
     scratch,
     splat,
+    spread,
     store,
     transpose,
 )
@@ -75,7 +75,7 @@ class _Builder:
         self.stride = (-(-p.in_channels // s.lanes) + 1) * s.lanes
         self.read = -(-p.width // s.lanes) * s.lanes  # pixels of a row of x, in whole vectors
         self.line = max(p.padding[2] + self.read, self.across * s.outputs + 2)
-        self.input_size, self.product_size = _spread(self.tiles * self.stride), _spread(self.tiles * self.panel)
+        self.input_size, self.product_size = spread(self.tiles * self.stride), spread(self.tiles * self.panel)
         self.out_line = -(-self.across * s.outputs // s.lanes) * s.lanes
 
     def build(self) -> tvm.tirx.PrimFunc:
@@ -218,8 +218,3 @@ class _Builder:
             mask = None if p.out_width >= lanes else below(column, p.out_width, lanes)
             pixel = let("pixel", (down * outputs + i) * p.out_width + column)
             self.output.store(sums, (image, channel, pixel), mask, left)
-
-
-def _spread(floats: int) -> int:
-    """A size in an odd number of cache lines: what belongs to one tile at all positions is in cache sets of its own."""
-    return (-(-floats // CACHE_FLOATS) | 1) * CACHE_FLOATS

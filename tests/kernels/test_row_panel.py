@@ -243,8 +243,13 @@ def _tiled(rows: np.ndarray[Any, Any], size: int) -> np.ndarray[Any, Any]:
     [{}, {"rows": 2, "clustered": True}, {"rows": 4, "sparse": False}, {"slice": 4}, {"span": 2}, {"cuts": 3}],
     ids=str,
 )
-@pytest.mark.parametrize(("depth", "activation"), [(32, "gelu"), (70, None)])
-@pytest.mark.parametrize("tokens", [19, 3, 2 * HOST.lanes, 131])
+@pytest.mark.parametrize(
+    ("tokens", "depth", "activation"),
+    [
+        *((19, depth, activation) for depth in (32, 70) for activation in (None, "gelu")),
+        *((n, *pair) for n in (3, 2 * HOST.lanes, 131) for pair in ((32, "gelu"), (70, None))),
+    ],
+)
 def test_tiles_are_taken_and_handed_on(
     tokens: int, depth: int, activation: Activation | None, change: dict[str, Any]
 ) -> None:

@@ -7,9 +7,12 @@ symbolic sizes (`CompactBufferAllocation` overflows 32-bit literals).
 
 from typing import Any
 
+import tvm
 from tvm import ir, s_tir, tirx
 from tvm.s_tir.pipeline import finalize_device_passes, finalize_host_passes
 from tvm.tirx import compilation_pipeline
+
+from sparsecomp.targets.base import Target
 
 NAME = "sparsecomp"
 
@@ -37,3 +40,8 @@ def _pipeline() -> tuple[Any, Any, Any]:
 
 
 compilation_pipeline.PIPELINE_MAP[NAME] = _pipeline
+
+
+def compile_kernel(function: tirx.PrimFunc, target: Target) -> tvm.runtime.Executable:
+    """The machine code that a program has for this function, by itself."""
+    return tvm.compile(function, target=tvm.target.Target(target.tvm_options()), tir_pipeline=NAME)

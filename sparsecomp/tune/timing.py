@@ -20,7 +20,7 @@ import tvm
 from sparsecomp.kernels.problem import Problem
 from sparsecomp.kernels.row_panel import build, pack
 from sparsecomp.kernels.schedule import Schedule
-from sparsecomp.lower.machine_code import NAME
+from sparsecomp.lower.machine_code import compile_kernel
 from sparsecomp.targets import Target
 
 SECONDS = 0.1  # that one schedule is called for
@@ -77,9 +77,7 @@ class Runner:
     """
 
     def __init__(self, layer: Layer, schedule: Schedule, operands: Operands) -> None:
-        target = tvm.target.Target(layer.target.tvm_options())
-        # The passes that make the machine code of a compile, by the name under which they are registered.
-        self._call = tvm.compile(build(layer.problem, schedule), target=target, tir_pipeline=NAME)
+        self._call = compile_kernel(build(layer.problem, schedule), layer.target)
         arrays = pack(operands.weight, layer.problem, schedule)
         nbytes = max(1, sum(array.nbytes for array in arrays))
         copies = max(1, min(MOST_COPIES, min(layer.passing, MOST_BYTES) // nbytes))

@@ -21,6 +21,7 @@ from sparsecomp.kernels.row_panel import build, pack
 from sparsecomp.kernels.schedule import Schedule
 from sparsecomp.kernels.space import space
 from sparsecomp.kernels.windows import Window
+from sparsecomp.lower.machine_code import compile_kernel
 from tests.kernels.reference import expect, host, operands, relative_error
 
 Array = npt.NDArray[Any]
@@ -62,7 +63,7 @@ def kinds(problem: Problem, density: float) -> list[Schedule]:
 def run(problem: Problem, schedule: Schedule, density: float, fence: Callable[[Array], Array]) -> None:
     """Compute and compare; the process ends by a signal where a forbidden page is touched."""
     weight, inputs = operands(problem, density, 0)
-    kernel = tvm.compile(build(problem, schedule), target=tvm.target.Target(host().tvm_options()))
+    kernel = compile_kernel(build(problem, schedule), host())
     extra = [inputs[name] for name in ("bias", "residual") if name in inputs]
     arrays = [fence(each) for each in (inputs["x"], *pack(weight, problem, schedule), *extra, inputs["y"])]
     kernel(*(tvm.runtime.from_dlpack(each) for each in arrays))
@@ -72,7 +73,7 @@ def run(problem: Problem, schedule: Schedule, density: float, fence: Callable[[A
 def run_depthwise(size: int, stride: int, fence: Callable[[Array], Array]) -> None:
     """The same for a depthwise convolution of 3x3."""
     window = Window(1, 5, size, size, (3, 3), (stride, stride), (1, 1))
-    kernel = tvm.compile(build_depthwise(DepthwiseSpec(window), host()), target=tvm.target.Target(host().tvm_options()))
+    kernel = compile_kernel(build_depthwise(DepthwiseSpec(window), host()), host())
     x, weight = (np.ones(shape, np.float32) for shape in ((1, 5, size, size), (5, 1, 3, 3)))
     y = np.full((1, 5, window.out_height, window.out_width), np.nan, np.float32)
     arrays = [fence(each) for each in (x, weight, y)]

@@ -11,6 +11,7 @@ import tvm
 from sparsecomp.kernels.problem import ConvProblem, Epilogue, LinearProblem, Problem
 from sparsecomp.kernels.row_panel import build, pack
 from sparsecomp.kernels.schedule import Schedule
+from sparsecomp.lower.machine_code import compile_kernel
 from sparsecomp.targets.base import Target
 
 Array = npt.NDArray[Any]
@@ -52,7 +53,7 @@ def operands(problem: Problem, density: float, seed: int, size: int | None = Non
 
 def compute(problem: Problem, schedule: Schedule, target: Target, weight: Array, inputs: dict[str, Array]) -> Array:
     """What the compiled kernel writes over NaN."""
-    executable = tvm.compile(build(problem, schedule), target=tvm.target.Target(target.tvm_options()))
+    executable = compile_kernel(build(problem, schedule), target)
     return call(executable, pack(weight, problem, schedule), inputs)
 
 

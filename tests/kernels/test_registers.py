@@ -7,12 +7,12 @@ import re
 from dataclasses import replace
 
 import pytest
-import tvm
 
 from sparsecomp.kernels.problem import ConvProblem
 from sparsecomp.kernels.row_panel import build
 from sparsecomp.kernels.schedule import ColumnSchedule
 from sparsecomp.kernels.space import space
+from sparsecomp.lower.machine_code import compile_kernel
 from sparsecomp.targets.base import Target
 from tests.kernels.reference import AVX2, AVX512
 
@@ -28,7 +28,7 @@ def tiles(target: Target) -> dict[tuple[int, int, bool], ColumnSchedule]:
 
 def product_loop(schedule: ColumnSchedule, target: Target) -> list[str]:
     """The lines of the innermost loop with the most FMAs."""
-    compiled = tvm.compile(build(PROBLEM, schedule), target=tvm.target.Target(target.tvm_options()))
+    compiled = compile_kernel(build(PROBLEM, schedule), target)
     lines = compiled.mod.inspect_source("asm").splitlines()
     labels = {line.split(":")[0]: i for i, line in enumerate(lines) if re.match(r"\.\w+:", line)}
     jumps = ((i, re.search(r"\tj\w+\t(\.\w+)", line)) for i, line in enumerate(lines))

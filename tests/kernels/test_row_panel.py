@@ -6,7 +6,6 @@ from typing import Any, get_args
 
 import numpy as np
 import pytest
-import tvm
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -16,6 +15,7 @@ from sparsecomp.kernels.problem import Activation, ConvProblem, Epilogue, Linear
 from sparsecomp.kernels.row_panel import build, pack
 from sparsecomp.kernels.schedule import ChannelSchedule, ColumnSchedule, FeatureSchedule, Schedule
 from sparsecomp.kernels.space import space
+from sparsecomp.lower.machine_code import compile_kernel
 from tests.kernels.reference import AVX2, call, compute, expect, host, operands, relative_error
 
 HOST = host()
@@ -126,7 +126,7 @@ def test_one_symbolic_kernel_serves_all_sizes_and_weights(density: float) -> Non
     """The number of tokens and the positions of the zeros are known to the call only."""
     problem = LinearProblem(None, 70, 50, Epilogue(bias=True))
     schedule = space(problem, density, HOST)[0]
-    executable = tvm.compile(build(problem, schedule), target=tvm.target.Target(HOST.tvm_options()))
+    executable = compile_kernel(build(problem, schedule), HOST)
     for tokens in (1, 5, 64, 131):
         weight, inputs = operands(problem, density, tokens, tokens)
         got = call(executable, pack(weight, problem, schedule), inputs)
@@ -139,7 +139,7 @@ def test_a_symbolic_kernel_narrows_its_last_tile(vectors: int, span: int, rows: 
     """Every number of vectors that the last tile may have; several depth blocks and slices."""
     problem = LinearProblem(None, 70, 50, Epilogue(bias=True))
     schedule = ColumnSchedule(rows, vectors, 32, span, True, False, HOST.lanes, 2, slice=2 if rows == 1 else 1)
-    executable = tvm.compile(build(problem, schedule), target=tvm.target.Target(HOST.tvm_options()))
+    executable = compile_kernel(build(problem, schedule), HOST)
     for tokens in range(1, (vectors * span + 1) * HOST.lanes, HOST.lanes - 1):
         weight, inputs = operands(problem, 0.3, tokens, tokens)
         got = call(executable, pack(weight, problem, schedule), inputs)

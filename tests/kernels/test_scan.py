@@ -7,6 +7,7 @@ import tvm
 
 import sparsecomp.ops_recurrent  # noqa: F401  registers torch.ops.sparsecomp
 from sparsecomp.kernels.scan import GATES, ScanSpec, block_of, build, pack
+from sparsecomp.lower.machine_code import compile_kernel
 from tests.kernels.reference import AVX2, host
 
 TARGETS = (host(), AVX2)
@@ -36,7 +37,7 @@ def scan(cell, directions, batch, time, hidden, *, batch_first=True, initial=(),
 
 def run(spec, target, inputs, like):
     outputs = [tvm.runtime.tensor(np.full(value.shape, np.nan, np.float32)) for value in like]
-    executable = tvm.compile(build(spec, target), target=tvm.target.Target(target.tvm_options()))
+    executable = compile_kernel(build(spec, target), target)
     executable(*(tvm.runtime.tensor(value.numpy()) for value in inputs), *outputs)
     return [torch.from_numpy(value.numpy()) for value in outputs]
 

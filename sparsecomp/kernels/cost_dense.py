@@ -25,16 +25,16 @@ def feature_cycles(problem: LinearProblem, s: FeatureSchedule, target: Target) -
     panels = -(-problem.out_features // panel)
     full, rest = divmod(tokens, s.tokens)
     step = full * step_cycles(s.tokens, s.vectors, target) + (step_cycles(rest, s.vectors, target) if rest else 0)
-    # Tokens whose rows of x are a multiple of 4 KiB apart share the sets of the L1 cache, which has 8 ways or more.
-    if s.tokens * math.gcd(4096, 4 * problem.in_features) > 8 * 4096:
+    # Tokens whose rows of x are a multiple of 4 KiB apart share the sets of the L1 cache, among them and with weights.
+    if s.tokens * math.gcd(4096, 4 * problem.in_features) > 0.6 * target.l1_bytes:
         step += full * s.tokens * 0.5 * scalar(target)
     blocks = -(-problem.in_features // s.depth)
-    stores = tokens * s.vectors * panels * (2 + 4 * (blocks - 1))
-    held = (tokens + panel) * s.depth * 4
-    inputs = (
-        0.0 if held < 0.6 * target.l2_bytes else panels * stream_cycles(tokens * problem.in_features * 4, target, 2)
-    )
-    compute = (step * problem.in_features * panels + stores + inputs) / s.workers
+    # Sums that wait in y for the next block often leave the L1 cache: tokens share its sets.
+    stores = tokens * s.vectors * panels * (2 + 12 * (blocks - 1))
+    # A panel that leaves no room for x in the L2 cache is fetched for each tile anew; x itself comes in order.
+    fetched = (full + bool(rest)) * problem.in_features * panels if panel * s.depth * 8 > target.l2_bytes else 0
+    again = stream_cycles(panel * 4 * fetched, target, 2) if fetched else 0.0
+    compute = (step * problem.in_features * panels + stores + again) / s.workers
     weights = problem.in_features * panels * panel * 4
     fetch = stream_cycles(weights, target)
     # Weights are prefetched while those before them are used; for the first of each worker it waits.

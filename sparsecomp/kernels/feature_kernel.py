@@ -4,6 +4,8 @@ The weights of a panel are neighbours for each input feature, so a vector holds 
 broadcast. See ``schedule.FeatureSchedule`` for the choices.
 """
 
+from itertools import product
+
 import numpy as np
 import numpy.typing as npt
 import tvm
@@ -12,13 +14,16 @@ from tvm import tirx
 from tvm.script.ir_builder import IRBuilder
 
 from sparsecomp.kernels.emit import (
+    CACHE_FLOATS,
     Expr,
     argument,
     below,
     each_worker,
+    guard,
     let,
     load,
     local,
+    prefetch,
     prefetch_share,
     put,
     ramp,
@@ -115,6 +120,7 @@ class _Builder:
         p, s = self.problem, self.schedule
         token = let("token", token)
         acc = local("acc", tokens * self.panel)
+        guard(None if self.blocks == 1 else block == self.blocks - 1, lambda: self._expect(panel, token, tokens))
         self._start(acc, panel, block, token, tokens)
         first = let("first_feature", block * s.depth)
         count = let("count", tirx.min(s.depth, p.in_features - first))
@@ -130,6 +136,14 @@ class _Builder:
                     i = ramp(t * self.panel + v * s.lanes, s.lanes)
                     store(acc, acc[i] + value * weight, i)
         self._end(acc, panel, block, token, tokens)
+
+    def _expect(self, panel: Expr, token: Expr, tokens: int) -> None:
+        """Prefetch what `_finish` is going to need: tokens are too far apart for the hardware to."""
+        for t, feature in product(range(tokens), range(0, self.panel, CACHE_FLOATS)):
+            at = (token + t, tirx.min(panel * self.panel + feature, self.problem.out_features - 1))
+            prefetch(self.y, *at, write=True)
+            if self.residual is not None:
+                prefetch(self.residual, *at)
 
     def _start(self, acc: Expr, panel: Expr, block: Expr, token: Expr, tokens: int) -> None:
         lanes = self.schedule.lanes

@@ -7,11 +7,22 @@ transposed. The score block stays in the L2 cache. Blocks of all heads are indep
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
 
+import tvm.tirx.script.builder.ir as T
 from tvm import tirx
+from tvm.script.ir_builder import IRBuilder
 from tvm.tirx import Buffer
 
+from sparsecomp.kernels.attention_operands import (
+    AttentionSpec,
+    Element,
+    Expect,
+    expect_head,
+    expect_nothing,
+    has_room,
+    operands_of,
+)
+from sparsecomp.kernels.emit import let, splat, transpose
 from sparsecomp.schedules.finish import finish
 from sparsecomp.schedules.loops import (
     Dim,
@@ -39,40 +50,6 @@ RESULT_ROWS = 4
 
 
 @dataclass(frozen=True)
-class AttentionSpec:
-    """The problem: q and the result [batch, heads, queries, depth], k and v [batch, kv_heads, keys, depth].
-
-    Attributes:
-        batch, queries, keys: sizes; integers or symbolic.
-        mask: shape of the mask, each of its four sizes that of the scores or one; None for no mask.
-        mask_dtype: ``"float32"`` for a mask to add, ``"bool"`` for one that is true where a key is seen.
-        causal: whether query i sees only the keys up to i.
-        token_major: which of ``"q"``, ``"k"``, ``"v"`` and ``"out"`` are [batch, tokens, heads, depth], as a linear
-            layer makes and takes them.
-    """
-
-    batch: Dim
-    heads: int
-    kv_heads: int
-    queries: Dim
-    keys: Dim
-    depth: int
-    scale: float
-    mask: tuple[Dim, Dim, Dim, Dim] | None = None
-    mask_dtype: str = "float32"
-    causal: bool = False
-    token_major: tuple[str, ...] = ()
-
-    def place(self, name: str, batch: Any, head: Any, token: Any, depth: Any) -> list[Any]:
-        """Four numbers of q, k, v or the result, sizes or indices, in the order in which it is stored."""
-        return [batch, token, head, depth] if name in self.token_major else [batch, head, token, depth]
-
-
-Element = Callable[[Expr, Expr], Expr]
-"""The number in a column of a token."""
-
-
-@dataclass(frozen=True)
 class _Block:
     """One block of queries of one head: what it reads and writes."""
 
@@ -86,6 +63,7 @@ class _Block:
     batch: Expr
     head: Expr
     first: Expr
+    expect: Expect
 
     @property
     def keys(self) -> Dim:
@@ -100,14 +78,15 @@ def _last_query(block: _Block, column: Expr) -> Expr:
 
 
 def _transpose_queries(block: _Block, queries: Buffer) -> Stmt:
-    """queries[d, column] = q[first + column, d] * scale; columns past the end repeat the last query."""
-    scale = tirx.const(block.spec.scale, "float32")
-
-    def one(column: Expr) -> Stmt:
-        row = _last_query(block, column)
-        return loop(block.spec.depth, lambda d: store(queries, [d, column], block.query(row, d) * scale), name="d")
-
-    return loop(block.tile.columns, one, name="column")
+    """queries[d, column] = q[first + column, d] * scale, square by square; columns past the end repeat the last."""
+    lanes, one = block.tile.lanes, index(1)
+    depth, vectors, scale = index(block.spec.depth // lanes), index(block.tile.vectors), splat(block.spec.scale, lanes)
+    with IRBuilder() as builder, T.serial(0, vectors) as v, T.serial(0, depth) as k:
+        tokens = [_last_query(block, v * lanes + i) for i in range(lanes)]
+        rows = [let("row", block.query(token, tirx.Ramp(k * lanes, one, lanes))) for token in tokens]
+        for i, column in enumerate(transpose(rows, lanes)):
+            T.buffer_store(queries, column * scale, [k * lanes + i, tirx.Ramp(v * lanes, one, lanes)])
+    return builder.get()
 
 
 def _masked(block: _Block, key: Expr, column: Expr, score: Expr) -> Expr:
@@ -133,7 +112,9 @@ def _scores(block: _Block, queries: Buffer, scores: Buffer) -> Stmt:
             key = first + index(row)
             return store(scores, [key, column], _masked(block, key, column, value))
 
-        return product(tile, block.spec.depth, key_value, lambda d, column: load(queries, [d, column]), put)
+        found = product(tile, block.spec.depth, key_value, lambda d, column: load(queries, [d, column]), put)
+        expected = [s for row in range(tile.rows) for s in block.expect(block.first, first + index(row))]
+        return sequence([*expected, found])
 
     return row_tiles(block.tile, block.keys, tile_at)
 
@@ -224,6 +205,7 @@ def build(spec: AttentionSpec, target: Target) -> tirx.PrimFunc:
     shares = 1 if spec.heads % target.cores == 0 else target.cores
 
     panels = Panels(tile_for(target), spec.queries)
+    room = has_room(spec, panels.tile, target)
 
     def task(t: Expr) -> Stmt:
         head, share = t // index(shares), t % index(shares)
@@ -232,7 +214,8 @@ def build(spec: AttentionSpec, target: Target) -> tirx.PrimFunc:
         def blocks(block: Callable[[Tile, Expr, bool], Stmt]) -> Stmt:
             return loop(own, lambda i: panels.at(i * index(shares) + share, block), name="block")
 
-        return _head(spec, buffers, (head // index(spec.heads), head % index(spec.heads)), blocks)
+        expect = expect_head(spec, buffers, panels.tile, head + 1) if shares == 1 and room else expect_nothing
+        return _head(spec, buffers, (head // index(spec.heads), head % index(spec.heads)), blocks, expect)
 
     body = independent(index(spec.batch) * index(spec.heads * shares), task)
     params = [buffers[name] for name in ("q", "k", "v", "mask", "out") if name in buffers]
@@ -244,31 +227,14 @@ def _head(
     buffers: Mapping[str, Buffer],
     place: tuple[Expr, Expr],
     blocks: Callable[[Callable[[Tile, Expr, bool], Stmt]], Stmt],
+    expect: Expect,
 ) -> Stmt:
-    """Those blocks of one head that ``blocks`` runs over.
-
-    What is not contiguous is copied first: strides of nearly a power of two leave most of the L1 cache unused.
-    """
-    batch, head = place
-    kept: list[Buffer] = []
-    copies: list[Stmt] = []
-
-    def element(name: str, tokens: Dim, source: Expr) -> Element:
-        def there(token: Expr, d: Expr) -> Expr:
-            return load(buffers[name], spec.place(name, batch, source, token, d))
-
-        if name not in spec.token_major:
-            return there
-        copy = scratch([tokens, spec.depth], f"{name}_of_head")
-        kept.append(copy)
-        line = lambda token: loop(spec.depth, lambda d: store(copy, [token, d], there(token, d)), name="d")  # noqa: E731
-        copies.append(loop(tokens, line, name="token"))
-        return lambda token, d: load(copy, [token, d])
-
-    kv_head = head // index(spec.heads // spec.kv_heads)
-    elements = element("q", spec.queries, head), element("k", spec.keys, kv_head), element("v", spec.keys, kv_head)
+    """Those blocks of one head that ``blocks`` runs over."""
+    operands = operands_of(spec, buffers, *place)
 
     def block(tile: Tile, first: Expr, _: bool) -> Stmt:
-        return _block(_Block(spec, tile, *elements, buffers.get("mask"), buffers["out"], batch, head, first))
+        return _block(
+            _Block(spec, tile, *operands.elements, buffers.get("mask"), buffers["out"], *place, first, expect)
+        )
 
-    return with_buffers(kept, sequence([*copies, blocks(block)]))
+    return with_buffers(operands.buffers, sequence([*operands.copies, blocks(block)]))

@@ -23,7 +23,7 @@ def index(value: Dim) -> Expr:
     """``value`` as an index expression."""
     if isinstance(value, int):
         return tirx.const(value, INDEX)
-    return value if str(value.ty.dtype) == INDEX else value.astype(INDEX)
+    return value if str(value.ty.dtype).startswith(INDEX) else value.astype(INDEX)
 
 
 def loop(extent: Dim, body: Body, kind: ForKind = ForKind.SERIAL, name: str = "i") -> Stmt:
@@ -72,6 +72,12 @@ def store(buffer: Buffer, at: Sequence[Dim], value: Expr) -> Stmt:
 def load(buffer: Buffer, at: Sequence[Dim]) -> Expr:
     """``buffer[at]``."""
     return tirx.BufferLoad(buffer, [index(i) for i in at])
+
+
+def ask_for(buffer: Buffer, at: Sequence[Dim]) -> Stmt:
+    """Prefetch the cache line of ``buffer[at]`` to the L2 cache."""
+    place = tirx.call_intrin("handle", "tirx.address_of", load(buffer, at))
+    return tirx.Evaluate(tirx.call_intrin("void", "tirx.prefetch", place, 0, 2, 1))
 
 
 def local(size: int, name: str, dtype: str = "float32") -> Buffer:

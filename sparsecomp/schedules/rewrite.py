@@ -38,6 +38,8 @@ def children(node: Expr) -> list[Expr]:
             return [node.value]
         case prim_module.Ramp():
             return [node.base, node.stride]
+        case prim_module.Shuffle():
+            return list(node.vectors)
         case prim_module.Not() | prim_module.BitwiseNot():
             return [node.a]
         case _ if isinstance(node, BINARY):
@@ -61,6 +63,8 @@ def _with_children(node: Expr, new: list[Expr]) -> Expr:
             return prim_module.Broadcast(new[0], node.lanes)
         case prim_module.Ramp():
             return prim_module.Ramp(*new, node.lanes)
+        case prim_module.Shuffle():
+            return prim_module.Shuffle(new, node.indices)
     return type(node)(*new)
 
 

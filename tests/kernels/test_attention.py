@@ -4,7 +4,8 @@ import pytest
 import torch
 from tvm import tirx
 
-from sparsecomp.kernels.attention import AttentionSpec, build
+from sparsecomp.kernels.attention import build
+from sparsecomp.kernels.attention_operands import AttentionSpec
 from tests.schedules.reference import HOST, WIDE, call, error
 
 SHAPES = [(1, 2, 128, 128, 64), (2, 3, 37, 37, 32), (1, 2, 5, 3, 16), (1, 2, 1, 77, 64), (2, 1, 65, 33, 32)]
@@ -57,11 +58,12 @@ def test_grouped_heads_share_keys_and_values():
 
 @pytest.mark.parametrize("heads", [2, 3])
 @pytest.mark.parametrize("swapped", [("q",), ("k", "v"), ("out",), ("k", "out", "q", "v")])
-def test_what_is_stored_token_by_token(swapped, heads):
-    shapes = {"q": (2, heads, 37, 16), "k": (2, heads, 41, 16), "v": (2, heads, 41, 16)}
+@pytest.mark.parametrize(("queries", "keys"), [(37, 41), (100, 41), (70, 97)])
+def test_what_is_stored_token_by_token(swapped, heads, queries, keys):
+    shapes = {"q": (2, heads, queries, 16), "k": (2, heads, keys, 16), "v": (2, heads, keys, 16)}
     given = {name: torch.randn(shape) for name, shape in shapes.items()}
-    spec = AttentionSpec(2, heads, heads, 37, 41, 16, 0.25, token_major=swapped)
+    spec = AttentionSpec(2, heads, heads, queries, keys, 16, 0.25, token_major=swapped)
     stored = [value.transpose(1, 2).contiguous() if name in swapped else value for name, value in given.items()]
-    found = call(build(spec, HOST), *stored, shape=tuple(spec.place("out", 2, heads, 37, 16)))
+    found = call(build(spec, HOST), *stored, shape=tuple(spec.place("out", 2, heads, queries, 16)))
     found = found.transpose(1, 2) if "out" in swapped else found
     assert error(found, torch.nn.functional.scaled_dot_product_attention(*given.values())) <= 1e-6

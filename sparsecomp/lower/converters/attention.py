@@ -7,6 +7,7 @@ from torch import fx
 from tvm import relax, te, tirx
 
 from sparsecomp.kernels import attention
+from sparsecomp.kernels.attention_operands import AttentionSpec
 from sparsecomp.lower.context import Context
 from sparsecomp.lower.converters.view import axes_of
 from sparsecomp.program import arguments
@@ -81,12 +82,12 @@ def _cut(result: Any, depth: int, context: Context) -> Any:
 
 def _spec(
     given: dict[str, Any], q: list[Any], k: list[Any], padded: int, token_major: tuple[str, ...], context: Context
-) -> attention.AttentionSpec:
+) -> AttentionSpec:
     mask, scale = given["attn_mask"], given["scale"]
     seen = None if mask is None else mask.meta["val"]
     batch, heads, queries, depth = map(context.parameter, _rank4(q))
     _, kv_heads, keys, _ = map(context.parameter, _rank4(k))
-    return attention.AttentionSpec(
+    return AttentionSpec(
         batch=batch,
         heads=heads,
         kv_heads=kv_heads,

@@ -31,6 +31,7 @@ WORTH = 0.8  # clustering is considered where it makes panels this much fuller
 SAMPLE = 1024  # rows of a large weight that clustering is judged by
 PANEL_OVERHEAD = 14
 LOADED = {2: 0.6, 4: 0.5}  # cycles for a weight and its offset in slices that load several at once; else 0.75
+CUT = 1.04  # how much slower products are with rows in cuts; seen where no sums leave the L2 cache either way
 LAUNCH = 8e-6  # seconds to wake other threads, to wait for the last, and to fetch what they wrote
 
 
@@ -125,6 +126,7 @@ def _column_cycles(problem: Problem, stats: WeightStats, s: ColumnSchedule, targ
     reload = (
         shape.channels * shape.tile_bytes / L2_BYTES_PER_CYCLE * scalar(target) if s.span > 1 else 0.0
     )  # else packing put it in L1
+    products *= CUT if s.cuts > 1 else 1.0
     tile = products + reload + (1.8 if single else 1.0) * shape.rows * shape.store_cycles / s.span
     packing = shape.channels * shape.pack_cycles * max(1.0, s.workers / max(1.0, shape.tiles))
     weights = stream_cycles(entries * (4 * s.rows + 2), target)
@@ -137,14 +139,14 @@ def _from_beyond_l2(s: ColumnSchedule, shape: "_Shape", target: Target) -> float
     rows = shape.rows / (1 if s.cuts == 1 and shape.tiles >= s.workers else s.workers * s.cuts)
     room = target.l2_bytes / 4
     tiles = 4 * s.span * s.vectors * s.lanes
-    return 1 + 1.3 * min(1.0, max(0.0, rows * tiles - room) / room)
+    return 1 + 0.3 * min(1.0, max(0.0, rows * tiles - room) / room)
 
 
 def _single_rows(
     s: ColumnSchedule, shape: "_Shape", target: Target, entries: float, lists: float, partial: float
 ) -> float:
     """Cycles of the products where a panel is one row; the constants are fitted to measurements."""
-    beyond = min(1.0, max(0.0, s.depth * shape.tile_bytes / target.l1_bytes - 0.9) / 0.9)
+    beyond = min(1.0, max(0.0, s.depth * shape.tile_bytes / target.l1_bytes - 0.9) / 2.1)
     each = scalar(target)
     # Channels of x itself lie in cache sets and on pages of their own, of which the first table holds some 70.
     apart = 1 + 0.3 * max(1.0, s.depth / 80) if s.direct else 1.0

@@ -117,8 +117,8 @@ class Rows(Packing):
         tile, stride, (row, column) = self.tile, self.problem.stride[1], source
         (only,) = sources
         first = let("first", column + only.shift)
-        begin = let("begin", tirx.min(tirx.max((stride - 1 - first) // stride, 0), count))
-        end = let("end", tirx.max(tirx.min((limit - first + stride - 1) // stride, count), begin))
+        begin = let("begin", tirx.min(tirx.max(stride - 1 - first, 0) // stride, count))
+        end = let("end", tirx.max(tirx.min(tirx.max(limit - first + stride - 1, 0) // stride, count), begin))
         with T.serial(0, tile.channels) as c:
             at = let("start", self.first(c, only.planes[0][0] * self.geometry.plane + start))
             with T.serial(0, begin) as j:

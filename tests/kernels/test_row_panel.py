@@ -121,6 +121,13 @@ def test_first_guess_on_layers_of_networks(problem: Problem, density: float) -> 
     check(problem, space(problem, density, HOST)[0], density)
 
 
+@pytest.mark.parametrize("stride", [3, 4, 5])
+def test_planes_of_evenly_spaced_taps_of_a_large_stride(stride: int) -> None:
+    """Their loop makes divisions of its variable, which TVM turned into ones by a negative number, and failed on."""
+    problem = ConvProblem(1, 2, 3, 2, 17, (1, 3), (1, stride), (0, 0, 1, 0), (1, 2))
+    check(problem, ColumnSchedule(6, 2, 1, 1, False, True, HOST.lanes, 2), density=1.0)
+
+
 @pytest.mark.parametrize("density", [0.1, 1.0])
 def test_one_symbolic_kernel_serves_all_sizes_and_weights(density: float) -> None:
     """The number of tokens and the positions of the zeros are known to the call only."""
@@ -276,9 +283,9 @@ def test_tiles_spare_transposes() -> None:
 
 
 def test_cuts_are_for_sums_that_leave_the_cache() -> None:
-    wide, narrow = (space(LinearProblem(128, 768, rows), 0.1, AVX2)[0] for rows in (3072, 768))
-    assert isinstance(wide, ColumnSchedule) and wide.cuts > 1
-    assert isinstance(narrow, ColumnSchedule) and narrow.cuts == 1
+    wide, narrow = (space(LinearProblem(128, 768, rows), 0.1, AVX2) for rows in (3072, 768))
+    assert any(isinstance(s, ColumnSchedule) and s.cuts > 1 for s in wide)
+    assert not any(isinstance(s, ColumnSchedule) and s.cuts > 1 for s in narrow)
 
 
 @pytest.mark.parametrize("rows", [2, 4])

@@ -151,7 +151,8 @@ def _single_rows(
     # Channels of x itself lie in cache sets and on pages of their own, of which the first table holds some 70.
     apart = 1 + 0.3 * max(1.0, s.depth / 80) if s.direct else 1.0
     loads = s.vectors * (1 + shape.split) * (1 + 0.9 * beyond * each) * apart
-    step = max(0.6 * loads + LOADED.get(s.slice, 0.75) * each, LATENCY * 0.7 / s.slice * each)
+    least = max(LATENCY * 0.7 / s.slice, 1.25 if s.lanes == 1 else 1.5)
+    step = max(0.6 * loads + LOADED.get(s.slice, 0.75) * each, least * each)
     return entries * step + lists * ((10 / s.slice + 2.5) * each + 2.4 * s.vectors * partial)
 
 

@@ -39,7 +39,8 @@ def feature_cycles(problem: LinearProblem, s: FeatureSchedule, target: Target) -
     fetch = stream_cycles(weights, target)
     # Weights are prefetched while those before them are used; for the first of each worker it waits.
     first = fetch * min(s.depth, problem.in_features) / (problem.in_features * panels)
-    return max(compute + first, fetch / min(s.workers, target.cores))
+    fetch /= min(s.workers, target.cores)
+    return max(compute + first, fetch) + 0.2 * min(compute, fetch)  # neither hides the other altogether
 
 
 def step_cycles(rows: int, vectors: int, target: Target, split: float = 0.0) -> float:
@@ -67,7 +68,7 @@ def channel_cycles(problem: ConvProblem, s: ChannelSchedule, target: Target) -> 
     stream = 0.15 * s.vectors * s.lanes * 4 / L2_BYTES_PER_CYCLE * each**2  # weights come from the L2 cache
     tile = step_cycles(s.pixels, s.vectors, target)
     serves = (s.chunk if blocks > 1 else p.out_height) * (full + bool(rest))  # tiles that a block's weights serve
-    stream += 1.5 * (-(-s.vectors // serves) - 1) * each  # those that come next are prefetched in as many steps
+    stream += (-(-s.vectors // serves) - 1) * each  # those that come next are prefetched in as many steps
     step = full * (tile + stream) + (step_cycles(rest, s.vectors, target) + stream if rest else 0)
     # Each channel's pixels come from a plane of its own; hardware prefetchers follow strides of up to 2 KiB, and beyond
     # that the L2 cache is waited for, unless the tile keeps the core busy for as long or the few lines stay in L1.

@@ -1,5 +1,6 @@
 """The schedules of the row-panel family that are worth trying for a layer."""
 
+import math
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from operator import itemgetter
@@ -19,7 +20,7 @@ from sparsecomp.targets.base import Target
 
 SLICES = (1, 2, 3, 4)
 ALONE = 16  # of the best schedules are also considered on one thread
-DOUBT = 1.05  # so much faster than a dense schedule must a sparse one be thought: it promises never to be slower
+DOUBT = 1.15  # so much faster than a dense schedule must a sparse one be thought: it promises never to be slower
 
 
 def space(problem: Problem, stats: WeightStats | float, target: Target) -> list[Schedule]:
@@ -93,9 +94,13 @@ def _feature_schedules(problem: LinearProblem, target: Target) -> list[Schedule]
 
 
 def _most_sums(vectors: int, target: Target) -> int:
-    """How many values times so many vectors fit the registers: of single vectors LLVM loads those that come next."""
-    ahead = 2 if vectors == 1 else 0
-    return (target.vector_registers - 1 - ahead) // vectors - 1
+    """How many values times so many vectors fit the registers.
+
+    LLVM loads all values for a single vector before it multiplies, unless products take them from memory (AVX-512).
+    """
+    if vectors == 1:
+        return (target.vector_registers - 1) // 2 if target.vector_registers <= 16 else target.vector_registers - 4
+    return (target.vector_registers - 1) // vectors - 1
 
 
 def _channel_schedules(problem: ConvProblem, target: Target) -> list[Schedule]:
@@ -181,11 +186,12 @@ def _with_depths(problem: Problem, s: ColumnSchedule, target: Target) -> list[Sc
         wide = replace(s, span=span)
         if isinstance(problem, ConvProblem):
             g = geometry(flatten(problem), wide)
-            if span > 1 and (span - 1) * s.vectors * s.lanes >= g.columns:
-                continue
-            size = g.channel * 4
+            columns, size = float(g.columns), g.channel * 4
         else:
-            size = span * s.vectors * s.lanes * 4
+            columns, size = problem.tokens or math.inf, span * s.vectors * s.lanes * 4
+        full = (span - 1) * s.vectors or s.vectors - 1
+        if full * s.lanes >= columns:  # a tile, or a vector of the only one, would be empty
+            continue
         limits = (0.35, 0.6, 0.85, 1.3) if s.sparse else (0.7, 4.0, 12.0)
         depths = {min(channels, max(1, int(share * target.l1_bytes * span) // size)) for share in limits}
         packed = [replace(wide, depth=_even(channels, d)) for d in sorted(depths)]

@@ -46,8 +46,10 @@ DEFAULT_CACHE_BYTES = {1: 32 << 10, 2: 512 << 10, 3: 4 << 20}
 # CPUs, by LLVM's names, that start one FMA of 512 bits a cycle: two passes of 256-bit units, or one unit only (Fog, The
 # microarchitecture of Intel, AMD and VIA CPUs).
 ONE_FMA_512 = frozenset({"znver4", "icelake-client", "tigerlake", "rocketlake", "cannonlake"})
-# Vector loads a cycle from (L1, L2, L3) of one core, and bytes/s from DRAM: typical of server cores of this decade.
-LOADS_PER_CYCLE = (1.9, 0.8, 0.18)
+# Vector loads a cycle from (L1, L2) of one core, bytes a cycle from L3, bytes/s from DRAM: typical of server cores of
+# this decade.
+LOADS_PER_CYCLE = (1.9, 0.8)
+L3_BYTES_PER_CYCLE = 12
 DRAM_BYTES_PER_S = 12e9
 
 
@@ -78,7 +80,7 @@ def describe(host: Host, triple: str, mcpu: str) -> Target:
     caches = DEFAULT_CACHE_BYTES | host.cache_bytes
     hertz = host.hertz or DEFAULT_HERTZ
     units = 1 if bits == 512 and mcpu in ONE_FMA_512 else 2
-    l1, l2, l3 = (loads * hertz * bits / 8 for loads in LOADS_PER_CYCLE)
+    l1, l2 = (loads * hertz * bits / 8 for loads in LOADS_PER_CYCLE)
     return Target(
         name="native",
         description=host.cpu or platform.machine(),
@@ -94,7 +96,7 @@ def describe(host: Host, triple: str, mcpu: str) -> Target:
         l3_bytes=caches[3],
         fma_units=units,
         flops=2 * units * hertz * bits / 32,  # a fused multiply-add is two operations
-        bytes_per_s=(l1 * units / 2, l2 * units / 2, l3, DRAM_BYTES_PER_S),
+        bytes_per_s=(l1 * units / 2, l2 * units / 2, L3_BYTES_PER_CYCLE * hertz, DRAM_BYTES_PER_S),
     )
 
 

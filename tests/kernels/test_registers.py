@@ -8,15 +8,19 @@ from dataclasses import replace
 
 import pytest
 
-from sparsecomp.kernels.problem import ConvProblem
+from sparsecomp.kernels.problem import ConvProblem, LinearProblem, Problem
 from sparsecomp.kernels.row_panel import build
-from sparsecomp.kernels.schedule import ColumnSchedule
+from sparsecomp.kernels.schedule import ChannelSchedule, ColumnSchedule, FeatureSchedule, Schedule
 from sparsecomp.kernels.space import space
 from sparsecomp.lower.machine_code import compile_kernel
 from sparsecomp.targets.base import Target
 from tests.kernels.reference import AVX2, AVX512
 
 PROBLEM = ConvProblem(1, 48, 96, 28, 28, (3, 3), (1, 1), (1, 1, 1, 1))
+LINEAR = LinearProblem(196, 520, 96)
+CPUS = pytest.mark.parametrize(
+    "target", [replace(AVX2, mcpu="znver3", cores=1), replace(AVX512, mcpu="znver4", cores=1)], ids=["avx2", "avx512"]
+)
 
 
 def tiles(target: Target) -> dict[tuple[int, int, bool], ColumnSchedule]:
@@ -26,9 +30,19 @@ def tiles(target: Target) -> dict[tuple[int, int, bool], ColumnSchedule]:
     return {(s.rows, s.vectors, s.sparse): s for s in large}
 
 
-def product_loop(schedule: ColumnSchedule, target: Target) -> list[str]:
+def splat_tiles(target: Target) -> dict[tuple[int, int], tuple[Problem, ChannelSchedule | FeatureSchedule]]:
+    """A schedule for each tile of the dense kernels, which multiply vectors of weights by single values of x."""
+    found: dict[tuple[int, int], tuple[Problem, ChannelSchedule | FeatureSchedule]] = {}
+    for problem in (PROBLEM, LINEAR):
+        for s in space(problem, 1.0, target):
+            if isinstance(s, ChannelSchedule | FeatureSchedule) and s.lanes == target.lanes:
+                found.setdefault((s.pixels if isinstance(s, ChannelSchedule) else -s.tokens, s.vectors), (problem, s))
+    return found
+
+
+def product_loop(problem: Problem, schedule: Schedule, target: Target) -> list[str]:
     """The lines of the innermost loop with the most FMAs."""
-    compiled = compile_kernel(build(PROBLEM, schedule), target)
+    compiled = compile_kernel(build(problem, schedule), target)
     lines = compiled.mod.inspect_source("asm").splitlines()
     labels = {line.split(":")[0]: i for i, line in enumerate(lines) if re.match(r"\.\w+:", line)}
     jumps = ((i, re.search(r"\tj\w+\t(\.\w+)", line)) for i, line in enumerate(lines))
@@ -37,12 +51,22 @@ def product_loop(schedule: ColumnSchedule, target: Target) -> list[str]:
     return max((lines[first:last] for first, last in inner), key=lambda loop: sum("vfmadd" in line for line in loop))
 
 
-@pytest.mark.parametrize(
-    "target", [replace(AVX2, mcpu="znver3", cores=1), replace(AVX512, mcpu="znver4", cores=1)], ids=["avx2", "avx512"]
-)
+def spills(loop: list[str]) -> list[str]:
+    """The lines that store a vector to the stack, or load one."""
+    return [line for line in loop if "rsp" in line and re.search("[yz]mm", line)]
+
+
+@CPUS
 def test_no_tile_spills_its_sums(target: Target) -> None:
     for tile, schedule in tiles(target).items():
-        loop = product_loop(schedule, target)
+        loop = product_loop(PROBLEM, schedule, target)
         assert sum("vfmadd" in line for line in loop) >= schedule.rows * schedule.vectors, tile
-        spilled = [line for line in loop if "mov" in line and "rsp" in line and re.search("[yz]mm", line)]
-        assert not spilled, (tile, spilled[:3])
+        assert not spills(loop), (tile, spills(loop)[:3])
+
+
+@CPUS
+def test_no_tile_of_the_dense_kernels_spills_its_sums(target: Target) -> None:
+    for tile, (problem, schedule) in splat_tiles(target).items():
+        loop = product_loop(problem, schedule, target)
+        assert sum("vfmadd" in line for line in loop) >= abs(tile[0]) * tile[1], tile
+        assert not spills(loop), (tile, spills(loop)[:3])

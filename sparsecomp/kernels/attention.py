@@ -38,7 +38,7 @@ from sparsecomp.schedules.loops import (
     vector,
     with_buffers,
 )
-from sparsecomp.schedules.math import fast_exp
+from sparsecomp.schedules.math import exp_below_zero
 from sparsecomp.schedules.rewrite import Expr, Stmt
 from sparsecomp.schedules.tiles import Panels, Tile, product, row_tiles, tile_for
 from sparsecomp.targets.base import Target
@@ -47,6 +47,7 @@ from sparsecomp.targets.base import Target
 MASKED = -1e30
 # Rows of the result that are computed at a time; divides the queries of a block.
 RESULT_ROWS = 4
+RESULT_VECTORS = 3  # at least; more than in a tile of scores, since fewer rows leave registers
 
 
 @dataclass(frozen=True)
@@ -137,7 +138,7 @@ def _softmax(block: _Block, scores: Buffer, top: Buffer, total: Buffer) -> Stmt:
             return store(top, [column], tirx.max(load(top, [column]), load(scores, [key, column])))
 
         def power(key: Expr, column: Expr) -> Stmt:
-            return store(scores, [key, column], fast_exp(load(scores, [key, column]) - load(top, [column])))
+            return store(scores, [key, column], exp_below_zero(load(scores, [key, column]) - load(top, [column])))
 
         def add(key: Expr, column: Expr) -> Stmt:
             return store(total, [column], load(total, [column]) + load(scores, [key, column]))
@@ -154,7 +155,7 @@ def _softmax(block: _Block, scores: Buffer, top: Buffer, total: Buffer) -> Stmt:
 
 def _result(block: _Block, scores: Buffer, total: Buffer) -> Stmt:
     spec, lanes = block.spec, block.tile.lanes
-    wide = block.tile.columns
+    wide = max(block.tile.columns, RESULT_VECTORS * lanes)
 
     def rows(first: Expr) -> Stmt:
         def columns(tile: Tile, start: int) -> Stmt:

@@ -15,6 +15,7 @@ from sparsecomp.schedules.rewrite import Expr
 LOG2_E, LN2_HIGH, LN2_LOW = 1.4426950408889634, 0.693145751953125, 1.428606820309417e-06
 # exp is normal between these; what is above is infinite, and what is below is flushed to zero.
 EXP_LOW, EXP_HIGH = -87.33654, 88.72283
+ROUND = 1.5 * 2**23  # a sum with it is rounded to an integer, since float32 has no bits for fractions there
 # Minimax of (exp(r) - 1 - r) / r^2 over |r| <= ln(2) / 2.
 EXP = (0.49999993, 0.16666521, 0.04166839, 0.00836872, 0.00138146)
 # Minimax rational functions of z = x^2: erf(x) / x for |x| <= 3.92, tanh(x) / x for |x| <= 9.
@@ -54,23 +55,34 @@ def _integer_type(x: Expr) -> str:
 def fast_exp(x: Expr) -> Expr:
     """exp(x) = 2^n * exp(r), the power added to the exponent bits."""
 
-    def scaled(n: tirx.Var, r: tirx.Var) -> Expr:
-        value = _horner(r, EXP) * r * r + r + _const(1.0, r)
-        bits = tirx.reinterpret(_integer_type(x), value)
-        shift = tirx.Cast(_integer_type(x), n) << tirx.const(23, _integer_type(x))
-        return tirx.reinterpret(x.ty.dtype, bits + shift)
-
     def body(v: tirx.Var) -> Expr:
-        power = tirx.floor(v * _const(LOG2_E, v) + _const(0.5, v))
-        value = _let("n", power, lambda n: _let("r", _reduced(v, n), lambda r: scaled(n, r)))
+        value = _exp_in_range(v)
         value = tirx.Select(v > _const(EXP_HIGH, v), _const(float("inf"), v), value)
         return tirx.Select(v < _const(EXP_LOW, v), _const(0.0, v), value)
 
     return _let("x", x, body)
 
 
-def _reduced(v: Expr, n: Expr) -> Expr:
-    return (v - n * _const(LN2_HIGH, v)) - n * _const(LN2_LOW, v)
+def exp_below_zero(x: Expr) -> Expr:
+    """exp(x) of what is at most zero; where float32 has no normal number for it, the least of those and not zero."""
+    return _let("x", tirx.max(_const(EXP_LOW, x), x), _exp_in_range)
+
+
+def _exp_in_range(v: tirx.Var) -> Expr:
+    """Without a thought of overflow. The sum with ``ROUND`` has the nearest integer in its low bits."""
+    kind = _integer_type(v)
+
+    def scaled(shifted: tirx.Var, r: tirx.Var) -> Expr:
+        value = _horner(r, EXP) * (r * r) + r + _const(1.0, r)
+        power = tirx.reinterpret(kind, shifted) << tirx.const(23, kind)
+        return tirx.reinterpret(v.ty.dtype, tirx.reinterpret(kind, value) + power)
+
+    def reduced(shifted: tirx.Var) -> Expr:
+        n = shifted - _const(ROUND, v)
+        rest = _let("n", n, lambda n: (v - n * _const(LN2_HIGH, v)) - n * _const(LN2_LOW, v))
+        return _let("r", rest, lambda r: scaled(shifted, r))
+
+    return _let("shifted", v * _const(LOG2_E, v) + _const(ROUND, v), reduced)
 
 
 def _odd_rational(x: Expr, limit: float, over: tuple[float, ...], under: tuple[float, ...]) -> Expr:

@@ -7,7 +7,7 @@ from tvm import tirx
 
 from sparsecomp.schedules.finish import finish
 from sparsecomp.schedules.loops import function, load, loop, scratch, store
-from sparsecomp.schedules.math import fast_erf, fast_exp, fast_tanh, sigmoid
+from sparsecomp.schedules.math import exp_below_zero, fast_erf, fast_exp, fast_tanh, sigmoid
 from tests.schedules.reference import HOST, call
 
 EXACT = {fast_exp: torch.exp, fast_erf: torch.erf, fast_tanh: torch.tanh, sigmoid: torch.sigmoid}
@@ -40,6 +40,17 @@ def test_limits(builder):
 @pytest.mark.parametrize("builder", EXACT, ids=lambda b: b.__name__)
 def test_not_a_number_stays_one(builder):
     assert applied(builder, torch.full((20,), float("nan"))).isnan().all()
+
+
+def test_exp_below_zero():
+    values = torch.tensor(
+        np.concatenate([np.linspace(-87, 0, 200001), -np.logspace(-20, 0, 2001)]), dtype=torch.float32
+    )
+    exact = values.double().exp()
+    assert ((applied(exp_below_zero, values).double() - exact) / exact).abs().max() < 5e-7
+    far = applied(exp_below_zero, torch.tensor([-88.0, -1e30, float("-inf"), float("nan")]))
+    assert far[:3].max() < 1.2e-38
+    assert far[3].isnan()
 
 
 def test_a_vector_type_gives_a_vector():

@@ -8,7 +8,7 @@ from tvm import tirx
 from tvm.tirx import Buffer
 
 from sparsecomp.kernels.emit import CACHE_FLOATS
-from sparsecomp.schedules.loops import Dim, ask_for, choose, index, load, loop, scratch, sequence, store
+from sparsecomp.schedules.loops import Dim, choose, index, load, loop, prefetch, scratch, sequence, store
 from sparsecomp.schedules.rewrite import Expr, Stmt
 from sparsecomp.schedules.tiles import Tile
 from sparsecomp.targets.base import Target
@@ -111,13 +111,14 @@ def expect_head(spec: AttentionSpec, buffers: Mapping[str, Buffer], tile: Tile, 
     What is token-major the hardware does not see coming.
     """
     last = index(spec.batch) * index(spec.heads) - index(1)
-    batch, own = tirx.min(head, last) // index(spec.heads), tirx.min(head, last) % index(spec.heads)
+    head = tirx.min(head, last)
+    batch, own = head // index(spec.heads), head % index(spec.heads)
 
     def ask(name: str, token: Expr) -> Stmt:
         tokens, source = (spec.queries, own) if name == "q" else (spec.keys, own // index(spec.heads // spec.kv_heads))
         row = tirx.min(token, index(tokens) - index(1))
         lines = range(0, spec.depth, CACHE_FLOATS)
-        return sequence([ask_for(buffers[name], spec.place(name, batch, source, row, d)) for d in lines])
+        return sequence([prefetch(buffers[name], spec.place(name, batch, source, row, d)) for d in lines])
 
     def expect(query: Expr, token: Expr) -> Sequence[Stmt]:
         block = query // index(tile.columns)

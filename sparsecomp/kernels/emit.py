@@ -8,6 +8,8 @@ from tvm import tirx
 from tvm.ir import PointerType, PrimType
 from tvm.script.ir_builder import IRBuilder
 
+from sparsecomp.schedules import loops
+
 Expr = Any
 Buffer = Any
 CACHE_FLOATS = 16  # float32 values of a cache line
@@ -108,7 +110,7 @@ def put(buffer: Buffer, value: Expr, mask: Expr | None, lanes: int, *index: Expr
 
 def prefetch(buffer: Buffer, *index: Expr, write: bool = False, level: int = 1) -> None:
     """Ask for the cache line of an element, which need not exist, to come to the L1 or L2 cache."""
-    T.evaluate(tirx.call_intrin("void", "tirx.prefetch", T.address_of(buffer[index]), int(write), 4 - level, 1))
+    T.evaluate(loops.prefetch(buffer, index, write, level).value)
 
 
 def prefetch_share(buffer: Buffer, start: Expr, step: Expr, share: Expr) -> None:

@@ -74,10 +74,10 @@ def load(buffer: Buffer, at: Sequence[Dim]) -> Expr:
     return tirx.BufferLoad(buffer, [index(i) for i in at])
 
 
-def ask_for(buffer: Buffer, at: Sequence[Dim]) -> Stmt:
-    """Prefetch the cache line of ``buffer[at]`` to the L2 cache."""
+def prefetch(buffer: Buffer, at: Sequence[Dim], write: bool = False, level: int = 2) -> Stmt:
+    """Ask for the cache line of ``buffer[at]``, which need not exist, to come to the L1 or L2 cache."""
     place = tirx.call_intrin("handle", "tirx.address_of", load(buffer, at))
-    return tirx.Evaluate(tirx.call_intrin("void", "tirx.prefetch", place, 0, 2, 1))
+    return tirx.Evaluate(tirx.call_intrin("void", "tirx.prefetch", place, int(write), 4 - level, 1))
 
 
 def local(size: int, name: str, dtype: str = "float32") -> Buffer:

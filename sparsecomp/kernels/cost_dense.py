@@ -98,7 +98,7 @@ def winograd_cycles(problem: ConvProblem, s: WinogradSchedule, target: Target) -
     sums = (full + bool(rest)) * 12 * scalar(target) + s.rows * across * s.vectors
     products = panels * size**2 * (step * p.in_channels + sums)
     # A vector of a transform is loaded, takes part in some sums, and is stored; reading and storing turn it as well.
-    each = 1.4 * size + 4
+    each = 0.9 * size + 3
     read = size * p.width * 2.5 + p.width * each + across * size * each
     write = across * (size + s.outputs) * each + s.outputs * p.out_width * 4
     transforms = s.rows * (-(-p.in_channels // s.lanes) * read * -(-chunks // s.workers) * s.workers / chunks)

@@ -5,7 +5,8 @@ from dataclasses import dataclass
 
 from tvm import tirx
 
-from sparsecomp.kernels import depthwise_rows
+from sparsecomp.kernels import epilogue, window_rows
+from sparsecomp.kernels.emit import argument, let, splat
 from sparsecomp.kernels.problem import Activation, Epilogue
 from sparsecomp.kernels.windows import Window, sweep
 from sparsecomp.schedules.finish import finish
@@ -41,12 +42,38 @@ class DepthwiseSpec:
     activation: Activation | None = None
 
 
+class _Rows(window_rows.WindowRows):
+    """The kernel (x, weight[, bias], y) of small filters."""
+
+    name = "depthwise"
+
+    def __init__(self, spec: DepthwiseSpec, target: Target) -> None:
+        super().__init__(spec.window, target)
+        self.spec, self.epilogue = spec, Epilogue(activation=spec.activation)
+
+    def declare(self) -> None:
+        channels = self.window.channels
+        self.weight = argument("weight", (channels, 1, *self.window.size))
+        self.bias = argument("bias", (channels,)) if self.spec.bias else None
+
+    def begin(self, channel: Expr) -> None:
+        rows, columns = self.window.size
+        taps = [self.weight[channel, 0, r, s] for r in range(rows) for s in range(columns)]
+        self.taps = [let("tap", splat(tap, self.lanes)) for tap in taps]
+        self.start = splat(0.0, self.lanes) if self.bias is None else let("bias", splat(self.bias[channel], self.lanes))
+
+    def join(self, result: Expr, values: Expr, row: int, column: int) -> Expr:
+        return result + values * self.taps[row * self.window.size[1] + column]
+
+    def finish(self, result: Expr, _at: tuple[Expr, Expr], _like: tuple[int, int]) -> Expr:
+        return epilogue.activate(result, self.epilogue, self.lanes)
+
+
 def build(spec: DepthwiseSpec, target: Target) -> tirx.PrimFunc:
     """The function (x, weight[, bias], out) for ``spec``, float32."""
     window = spec.window
-    if depthwise_rows.applies(window):
-        done = depthwise_rows.build(window, spec.bias, Epilogue(activation=spec.activation), target)
-        return done.with_attr("tir.is_scheduled", True)
+    if window_rows.applies(window):
+        return _Rows(spec, target).build()
     x = scratch([window.batch, window.channels, window.height, window.width], "x")
     weight = scratch([window.channels, 1, *window.size], "weight")
     bias = scratch([window.channels], "bias")

@@ -80,15 +80,15 @@ def inside(start: Expr, limit: Expr, lanes: int) -> Expr:
     return tirx.And(ramp(start, lanes) >= tirx.Broadcast(tirx.const(0, "int32"), lanes), below(start, limit, lanes))
 
 
-def load(buffer: Buffer, mask: Expr | None, lanes: int, *index: Expr) -> Expr:
-    """The vector at this index, zero where the mask is off; nothing is read there. No mask: all of it.
+def load(buffer: Buffer, mask: Expr | None, lanes: int, *index: Expr, outside: float = 0.0) -> Expr:
+    """The vector at this index, ``outside`` where the mask is off; nothing is read there. No mask: all of it.
 
     The masked load has a name of its own: as an operand of the choice it would become a load of all lanes.
     """
     if mask is None:
         return buffer[(*index[:-1], ramp(index[-1], lanes))]
     value = let("value", T.masked_load(f"float32x{lanes}", buffer, *index[:-1], ramp(index[-1], lanes), mask))
-    return tirx.Select(mask, value, splat(0.0, lanes))  # the lanes that are off are undefined otherwise
+    return tirx.Select(mask, value, splat(outside, lanes))  # the lanes that are off are undefined otherwise
 
 
 def put(buffer: Buffer, value: Expr, mask: Expr | None, lanes: int, *index: Expr) -> None:

@@ -2,6 +2,8 @@
 
 from tvm import tirx
 
+from sparsecomp.kernels.emit import splat
+from sparsecomp.kernels.window_rows import WindowRows, applies
 from sparsecomp.kernels.windows import Window, sweep
 from sparsecomp.schedules.finish import finish
 from sparsecomp.schedules.loops import (
@@ -49,13 +51,69 @@ def _pool(window: Window, target: Target, name: str, start: float, maximum: bool
     return finish(function([x, out], nest, name), target).with_attr("tir.is_scheduled", True)
 
 
+class _Rows(WindowRows):
+    """The kernel (x, y) of small windows."""
+
+    def declare(self) -> None:
+        """No parameters but x and y."""
+
+    def begin(self, _channel: Expr) -> None:
+        self.start = splat(self.border, self.lanes)
+
+
+class _Maximum(_Rows):
+    name, border = "max_pool", float("-inf")
+
+    def join(self, result: Expr, values: Expr, _row: int, _column: int) -> Expr:
+        return tirx.max(result, values)
+
+    def finish(self, result: Expr, _at: tuple[Expr, Expr], _like: tuple[int, int]) -> Expr:
+        return result
+
+
+class _Average(_Rows):
+    name = "average_pool"
+
+    def __init__(self, window: Window, target: Target, count_padding: bool) -> None:
+        super().__init__(window, target)
+        self.count_padding = count_padding
+
+    def join(self, result: Expr, values: Expr, _row: int, _column: int) -> Expr:
+        return result + values
+
+    def finish(self, result: Expr, at: tuple[Expr, Expr], like: tuple[int, int]) -> Expr:
+        rows, columns = self.window.size
+        if self.count_padding or self.window.padding == (0, 0):
+            return result * splat(1 / (rows * columns), self.lanes)
+        return result / (splat(self._rows_inside(like[0]), self.lanes) * self._columns_inside(at[1]))
+
+    def _rows_inside(self, row: int) -> float:
+        first = row * self.window.stride[0] - self.window.padding[0]
+        return float(min(first + self.window.size[0], self.window.height) - max(first, 0))
+
+    def _columns_inside(self, column: Expr) -> Expr:
+        """For each lane the columns of its window that are not padding."""
+        w, lanes = self.window, self.lanes
+        first = tirx.Ramp(column * w.stride[1] - w.padding[1], w.stride[1], lanes)
+        last = tirx.min(first + _whole(w.size[1], lanes), _whole(w.width, lanes))
+        return tirx.Cast(f"float32x{lanes}", last - tirx.max(first, _whole(0, lanes)))
+
+
+def _whole(value: int, lanes: int) -> Expr:
+    return splat(tirx.const(value, "int32"), lanes)
+
+
 def build_max_pool(window: Window, target: Target) -> tirx.PrimFunc:
     """The function (x, out): the maximum of each window."""
+    if applies(window):
+        return _Maximum(window, target).build()
     return _pool(window, target, "max_pool", float("-inf"), maximum=True, count_padding=False)
 
 
 def build_average_pool(window: Window, target: Target, count_padding: bool = True) -> tirx.PrimFunc:
     """The function (x, out): the mean of each window, over its padding too or not."""
+    if applies(window):
+        return _Average(window, target, count_padding).build()
     return _pool(window, target, "average_pool", 0.0, maximum=False, count_padding=count_padding)
 
 

@@ -29,7 +29,9 @@ def finish(func: tirx.PrimFunc, target: Target) -> tirx.PrimFunc:
     lowered = LOWER(tvm.IRModule({"main": func}))["main"]
     body = vectorize(parallelize(lowered.body, target.cores), target.lanes)
     body = map_stmt(body, small_on_stack, polynomial)
-    done = tirx.transform.ConvertSSA()(tvm.IRModule({"main": lowered.with_body(body)}))["main"]
-    # Relax's passes look into a function through its root block.
-    root = s_tir.SBlock([], [], [], "root", done.body)
-    return done.with_body(s_tir.SBlockRealize([], True, root))
+    return in_root_block(tirx.transform.ConvertSSA()(tvm.IRModule({"main": lowered.with_body(body)}))["main"])
+
+
+def in_root_block(func: tirx.PrimFunc) -> tirx.PrimFunc:
+    """``func`` with a root block around its body, through which Relax's passes look into it."""
+    return func.with_body(s_tir.SBlockRealize([], True, s_tir.SBlock([], [], [], "root", func.body)))

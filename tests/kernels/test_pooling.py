@@ -8,24 +8,27 @@ from sparsecomp.kernels.pooling import build_average_pool, build_global_mean, bu
 from sparsecomp.kernels.windows import Window
 from tests.schedules.reference import HOST, call, error
 
-CASES = [(3, 2, 1), (2, 2, 0), (5, 1, 2), (3, 3, 1)]
+CASES = [(3, 2, 1), (2, 2, 0), (5, 1, 2), (3, 3, 1), (8, 2, 4)]
+SIZES = [(19, 21), (56, 56), (8, 11)]
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_maximum(case):
+@pytest.mark.parametrize("size", SIZES)
+def test_maximum(case, size):
     kernel, stride, padding = case
-    x = torch.randn(2, 5, 19, 21) - 5
-    window = Window(2, 5, 19, 21, (kernel, kernel), (stride, stride), (padding, padding))
+    x = torch.randn(2, 5, *size) - 5
+    window = Window(2, 5, *size, (kernel, kernel), (stride, stride), (padding, padding))
     expected = F.max_pool2d(x, kernel, stride, padding)
     assert torch.equal(call(build_max_pool(window, HOST), x, shape=expected.shape), expected)
 
 
 @pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize("size", SIZES)
 @pytest.mark.parametrize("count_padding", [True, False])
-def test_average(case, count_padding):
+def test_average(case, size, count_padding):
     kernel, stride, padding = case
-    x = torch.randn(2, 5, 19, 21)
-    window = Window(2, 5, 19, 21, (kernel, kernel), (stride, stride), (padding, padding))
+    x = torch.randn(2, 5, *size)
+    window = Window(2, 5, *size, (kernel, kernel), (stride, stride), (padding, padding))
     expected = F.avg_pool2d(x, kernel, stride, padding, count_include_pad=count_padding)
     assert error(call(build_average_pool(window, HOST, count_padding), x, shape=expected.shape), expected) <= 1e-6
 

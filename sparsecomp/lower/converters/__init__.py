@@ -13,6 +13,7 @@ from sparsecomp.lower.context import Context
 from sparsecomp.lower.converters import (
     attention,
     create,
+    enlarge,
     fused,
     gather,
     norm,
@@ -29,6 +30,7 @@ Converter = Callable[[fx.Node, Context], Any]
 CONVERTERS: dict[Any, Converter] = {
     **attention.CONVERTERS,
     **create.CONVERTERS,
+    **enlarge.CONVERTERS,
     **fused.CONVERTERS,
     **gather.CONVERTERS,
     **norm.CONVERTERS,

@@ -1,10 +1,10 @@
-"""Rows picked by index, and images resized."""
+"""Values and rows picked by index."""
 
 from typing import Any
 
 import torch
 from torch import fx
-from tvm import te, tirx, topi
+from tvm import te, tirx
 
 from sparsecomp.lower.context import Context
 from sparsecomp.program import arguments
@@ -82,29 +82,8 @@ def _inside(index: Any, size: Any) -> Any:
     return tirx.max(tirx.min(wrapped, limit - 1), 0)
 
 
-def _resize(method: str) -> Any:
-    def convert(node: fx.Node, context: Context) -> Any:
-        """``upsample_*2d.vec(x, size, ...)``, kept apart so that a reader does not interpolate each pixel again."""
-        given = arguments(node)
-        size = context.symbols.dims(node.meta["val"].shape[2:])
-        if not all(isinstance(value, int) for value in size):
-            return None
-        corners = bool(given.get("align_corners"))
-        mode = "align_corners" if corners else "asymmetric" if method == "nearest_neighbor" else "half_pixel"
-
-        def resize(x: te.Tensor) -> te.Tensor:
-            rounding = "floor" if method == "nearest_neighbor" else ""
-            return topi.image.resize2d(x, (0.0,) * 4, size, "NCHW", method, mode, rounding_method=rounding)
-
-        return context.alone(resize, given["input"])
-
-    return convert
-
-
 CONVERTERS: dict[Any, Any] = {
     aten.embedding.default: _embedding,
     aten.gather.default: _gather,
     aten.index.Tensor: _index,
-    aten.upsample_nearest2d.vec: _resize("nearest_neighbor"),
-    aten.upsample_bilinear2d.vec: _resize("linear"),
 }

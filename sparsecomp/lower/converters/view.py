@@ -63,22 +63,6 @@ def _select(node: fx.Node, context: Context) -> Any:
     return context.tensor(select, given["self"])
 
 
-def _pixel_shuffle(node: fx.Node, context: Context) -> Any:
-    """``[batch, c r r, h, w] -> [batch, c, h r, w r]``."""
-    given, out = arguments(node), node.meta["val"]
-    factor, shape = given["upscale_factor"], context.symbols.dims(out.shape)
-
-    def pixel_shuffle(x: te.Tensor) -> te.Tensor:
-        def element(*i: Any) -> Any:
-            *lead, channel, row, column = i
-            place = (row % factor) * factor + column % factor
-            return x(*lead, channel * factor**2 + place, row // factor, column // factor)
-
-        return te.compute(shape, element, name="pixel_shuffle")
-
-    return context.tensor(pixel_shuffle, given["self"])
-
-
 def _slice_scatter(node: fx.Node, context: Context) -> Any:
     """Write ``source`` over a slice of ``x``."""
     dim, start, step = _slice_range(node, context, 2)
@@ -150,7 +134,6 @@ CONVERTERS: dict[Any, Any] = {
     aten.expand.default: _expand,
     aten.permute.default: _permute,
     aten.transpose.int: _permute,
-    aten.pixel_shuffle.default: _pixel_shuffle,
     aten.select.int: _select,
     aten.slice.Tensor: _slice,
     aten.slice_scatter.default: _slice_scatter,

@@ -1,16 +1,16 @@
-"""Depthwise convolution of stride 1 or 2: blocks of output rows in registers, straight from the image.
+"""Windows of stride 1 or 2 moved over planes: blocks of output rows in registers, straight from the image.
 
     for each plane (image, channel)                                     parallel
         for each block of output rows, for each strip of one vector
-            for each input row of the block, for each column of the filter
-                load a vector of the input, once, and add it to all sums of the block that it belongs to
+            for each input row of the block, for each column of the window
+                load a vector of the input, once, and join it to all results of the block that it belongs to
 
 Nothing is copied or padded. What lies above and below the image is left out when the code is made; what lies beside it
 is masked, in the strips at the sides only. With stride 2 every other lane is picked from two vectors side by side.
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from functools import partial
 from itertools import groupby
 
@@ -35,44 +35,44 @@ from sparsecomp.kernels.emit import (
     splat,
     store,
 )
-from sparsecomp.kernels.epilogue import activate
-from sparsecomp.kernels.problem import Epilogue
 from sparsecomp.kernels.windows import Window
+from sparsecomp.schedules.finish import in_root_block
 from sparsecomp.schedules.parallelize import MIN_WORK
 from sparsecomp.targets.base import Target
 
-ROWS = 4  # of a block: a vector of the input serves up to so many sums
-MOST_TAPS = 49  # of a filter; all of them are written out
+ROWS = 4  # of a block: a vector of the input serves up to so many results
+MOST_TAPS = 49  # of a window; all of them are written out
 
 
 def applies(window: Window) -> bool:
-    """Whether this kernel computes it."""
+    """Whether such a kernel computes it."""
     return max(window.stride) <= 2 and window.size[0] * window.size[1] <= MOST_TAPS
 
 
-def build(window: Window, bias: bool, epilogue: Epilogue, target: Target) -> tvm.tirx.PrimFunc:
-    """The function (x, weight[, bias], y): images NCHW, weight [channels, 1, rows, columns], bias [channels]."""
-    return _Builder(window, bias, epilogue, target.lanes, target.cores).build()
+class WindowRows(ABC):
+    """Emits one kernel (x, ..., y): images NCHW. What is done with the values of a window is for subclasses to say.
 
+    Attributes:
+        name: of the function.
+        border: the value beside, above and below the image.
+        start: the vector that each result begins with.
+    """
 
-@dataclass
-class _Builder:
-    """Emits one kernel."""
+    name: str
+    border: float = 0.0
+    start: Expr
 
-    window: Window
-    has_bias: bool
-    epilogue: Epilogue
-    lanes: int
-    cores: int
+    def __init__(self, window: Window, target: Target) -> None:
+        self.window, self.lanes, self.cores = window, target.lanes, target.cores
 
     def build(self) -> tvm.tirx.PrimFunc:
+        """The function."""
         w = self.window
         with IRBuilder() as builder, T.prim_func(s_tir=True):
-            T.func_name("depthwise")
-            T.func_attr({"tirx.noalias": True})
+            T.func_name(self.name)
+            T.func_attr({"tirx.noalias": True, "tir.is_scheduled": True})
             self.x = argument("x", (w.batch, w.channels, w.height, w.width))
-            self.weight = argument("weight", (w.channels, 1, *w.size))
-            self.bias = argument("bias", (w.channels,)) if self.has_bias else None
+            self.declare()
             self.y = argument("y", (w.batch, w.channels, w.out_height, w.out_width))
             images = w.batch if isinstance(w.batch, int) else let("images", tirx.Cast("int32", w.batch))
             planes, workers = images * w.channels, self._workers()
@@ -80,7 +80,23 @@ class _Builder:
                 first, last = let("first", worker * planes // workers), let("last", (worker + 1) * planes // workers)
                 with T.serial(first, last) as plane:
                     self._plane(let("image", plane // w.channels), let("channel", plane % w.channels))
-        return builder.get()
+        return in_root_block(builder.get())
+
+    @abstractmethod
+    def declare(self) -> None:
+        """Add the parameters beside x and y."""
+
+    @abstractmethod
+    def begin(self, channel: Expr) -> None:
+        """Load what a plane needs."""
+
+    @abstractmethod
+    def join(self, result: Expr, values: Expr, row: int, column: int) -> Expr:
+        """The results after the values at one position of their windows."""
+
+    @abstractmethod
+    def finish(self, result: Expr, at: tuple[Expr, Expr], like: tuple[int, int]) -> Expr:
+        """What to store for a vector at this row and column; ``like`` is a place with the same lanes outside."""
 
     def _workers(self) -> int:
         """One where it takes less than to wake the others."""
@@ -89,11 +105,8 @@ class _Builder:
         return self.cores if not isinstance(w.batch, int) or w.batch * taps >= 4 * MIN_WORK else 1
 
     def _plane(self, image: Expr, channel: Expr) -> None:
-        rows, columns = self.window.size
         self.at = (image, channel)
-        taps = [self.weight[channel, 0, r, s] for r in range(rows) for s in range(columns)]
-        self.taps = [let("tap", splat(tap, self.lanes)) for tap in taps]
-        self.start = splat(0.0, self.lanes) if self.bias is None else let("bias", splat(self.bias[channel], self.lanes))
+        self.begin(channel)
         height = min(ROWS, self.window.out_height)
         starts = list(range(0, self.window.out_height - height + 1, height))
         _alike(starts, lambda y: self._is_inside(y, height), lambda y, like: self._strips(y, like, height))
@@ -123,25 +136,24 @@ class _Builder:
 
     def _block(self, first: tuple[Expr, Expr], like: tuple[int, int], height: int) -> None:
         """A vector in each of ``height`` output rows."""
-        (rows, columns), (above, left), (down, across) = self.window.size, self.window.padding, self.window.stride
-        sums = local("sums", height * self.lanes)
+        rows, (above, left), (down, across) = self.window.size[0], self.window.padding, self.window.stride
+        results = local("results", height * self.lanes)
         places = [ramp(h * self.lanes, self.lanes) for h in range(height)]
         for place in places:
-            store(sums, self.start, place)
+            store(results, self.start, place)
         for row in range((height - 1) * down + rows):
             if not 0 <= like[0] * down - above + row < self.window.height:
                 continue
             vectors = self._row(first[0] * down - above + row, first[1] * across - left, like[1] * across - left)
             for h in (h for h in range(height) if 0 <= row - h * down < rows):
                 for s, vector in enumerate(vectors):
-                    tap = self.taps[(row - h * down) * columns + s]
-                    store(sums, sums[places[h]] + vector * tap, places[h])
+                    store(results, self.join(results[places[h]], vector, row - h * down, s), places[h])
         for h, place in enumerate(places):
-            value = activate(let("sum", sums[place]), self.epilogue, self.lanes)
-            self._store(value, (first[0] + h, first[1]), like[0] + h)
+            at = (first[0] + h, first[1])
+            self._store(self.finish(let("result", results[place]), at, (like[0] + h, like[1])), at, like[0] + h)
 
     def _row(self, row: Expr, column: Expr, like: int) -> list[Expr]:
-        """For each column of the filter, the vector of inputs that it is multiplied with."""
+        """For each column of the window, the vector of inputs at it."""
         columns, step, lanes = self.window.size[1], self.window.stride[1], self.lanes
         if step == 1:
             return [self._input(row, column + s, like + s) for s in range(columns)]
@@ -152,12 +164,12 @@ class _Builder:
         return found
 
     def _input(self, row: Expr, column: Expr, like: int) -> Expr:
-        """A vector of an input row, zero beside the image."""
+        """A vector of an input row, with the border beside the image."""
         if like >= self.window.width or like + self.lanes <= 0:
-            return splat(0.0, self.lanes)
+            return splat(self.border, self.lanes)
         whole = like >= 0 and like + self.lanes <= self.window.width
         mask = None if whole else inside(_int(column), _int(self.window.width), self.lanes)
-        return let("x", load(self.x, mask, self.lanes, *self.at, row, column))
+        return let("x", load(self.x, mask, self.lanes, *self.at, row, column, outside=self.border))
 
     def _store(self, value: Expr, at: tuple[Expr, Expr], row: int) -> None:
         """What a vector has too many goes where the next row will be written, but for the last rows."""

@@ -75,6 +75,7 @@ class Target:
             "mtriple": self.triple,
             "mcpu": self.mcpu,
             "num-cores": self.cores,
+            "opt-level": 2,
             # Left out, TVM assumes 512 bits on every x86-64.
             "vector-width": self.vector_bits,
         }

@@ -1,11 +1,12 @@
 """Images made larger: interpolated, by repeated pixels, and by pixels from several channels."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import fx
-from tvm import te, topi
+from tvm import te, tirx
 
 from sparsecomp.kernels import interleave
 from sparsecomp.lower.context import Context
@@ -16,32 +17,76 @@ MOST = 4  # a factor up to which vectors are woven together
 
 
 def _nearest(node: fx.Node, context: Context) -> Any:
-    source, out = arguments(node)["input"].meta["val"].shape, node.meta["val"].shape
+    given = arguments(node)
+    source, out = given["input"].meta["val"].shape, node.meta["val"].shape
     if _known(source[1:], out[1:]):
-        rows, columns = out[2] // source[2], out[3] // source[3]
-        if (source[2] * rows, source[3] * columns) == tuple(out[2:]) and _suits(node, columns):
-            return _by_kernel(node, (rows, columns), woven=False, context=context)
-    return _resize(node, context, "nearest_neighbor")
+        factors = (out[2] // source[2], out[3] // source[3])
+        exact = given["scale_factors"] in (None, list(factors)) or factors == (2, 2)
+        if exact and (source[2] * factors[0], source[3] * factors[1]) == tuple(out[2:]) and _suits(node, factors[1]):
+            return _by_kernel(node, factors, woven=False, context=context)
+    return _resize(node, context, linear=False)
 
 
 def _linear(node: fx.Node, context: Context) -> Any:
-    return _resize(node, context, "linear")
+    return _resize(node, context, linear=True)
 
 
-def _resize(node: fx.Node, context: Context, method: str) -> Any:
+def _resize(node: fx.Node, context: Context, linear: bool) -> Any:
     """``upsample_*2d.vec(x, size, ...)``, kept apart so that a reader does not interpolate each pixel again."""
     given = arguments(node)
-    size = context.symbols.dims(node.meta["val"].shape[2:])
-    if not _known(size):
+    source, out = given["input"].meta["val"].shape, node.meta["val"].shape
+    if not _known(source[2:], out[2:]):
         return None
-    corners = bool(given.get("align_corners"))
-    mode = "align_corners" if corners else "asymmetric" if method == "nearest_neighbor" else "half_pixel"
+    corners, scales = bool(given.get("align_corners")), given["scale_factors"] or (None, None)
+    axes = [_Axis(*sizes, linear, corners) for sizes in zip(source[2:], out[2:], scales, strict=True)]
+    shape = context.symbols.dims(out)
 
     def resize(x: te.Tensor) -> te.Tensor:
-        rounding = "floor" if method == "nearest_neighbor" else ""
-        return topi.image.resize2d(x, (0.0,) * 4, size, "NCHW", method, mode, rounding_method=rounding)
+        def pixel(image: Any, channel: Any, *at: Any) -> Any:
+            rows, columns = (axis.sources(i) for axis, i in zip(axes, at, strict=True))
+            return sum(x(image, channel, r, c) * (a * b) for r, a in rows for c, b in columns)
+
+        return te.compute(shape, pixel, name="resize")
 
     return context.alone(resize, given["input"])
+
+
+@dataclass(frozen=True)
+class _Axis:
+    """One axis of an image that is resized as PyTorch does it.
+
+    Attributes:
+        size, out: before and after.
+        scale: what the caller multiplied the size with, if that was given: ``out`` may have been rounded down.
+        linear: neighbours are weighed; else the pixel before is taken.
+        corners: the centres of the first and last pixels stay where they are.
+    """
+
+    size: int
+    out: int
+    scale: float | None
+    linear: bool
+    corners: bool
+
+    def sources(self, at: Any) -> list[tuple[Any, Any]]:
+        """The pixels that make the one at an index, and their weights."""
+        step = self._step()
+        place = tirx.Cast("float32", at) * step
+        if self.linear and not self.corners:
+            place = tirx.max(place + (step * 0.5 - 0.5), 0.0)
+        first = tirx.min(tirx.Cast("int32", tirx.floor(place)), self.size - 1)
+        if not self.linear:
+            return [(first, tirx.const(1.0, "float32"))]
+        part = place - tirx.Cast("float32", first)
+        return [(first, 1.0 - part), (tirx.min(first + 1, self.size - 1), part)]
+
+    def _step(self) -> Any:
+        if self.corners:
+            step = (self.size - 1) / max(1, self.out - 1)
+        else:
+            doubled = not self.linear and self.out == 2 * self.size  # whatever the scale, each pixel is taken twice
+            step = 1 / self.scale if self.scale and not doubled else self.size / self.out
+        return tirx.const(step, "float32")
 
 
 def _pixel_shuffle(node: fx.Node, context: Context) -> Any:

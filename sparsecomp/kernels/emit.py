@@ -70,6 +70,16 @@ def each_worker(count: int) -> Any:
     return T.parallel(0, count) if count > 1 else T.serial(0, count)
 
 
+def each_plane(batch: Expr, channels: int, workers: int, body: Callable[[Expr, Expr], None]) -> None:
+    """Run ``body(image, channel)`` for every plane of a batch, which may be symbolic; each worker has a run of them."""
+    images = batch if isinstance(batch, int) else let("images", tirx.Cast("int32", batch))
+    planes = images * channels
+    with each_worker(workers) as worker:
+        first, last = let("first", worker * planes // workers), let("last", (worker + 1) * planes // workers)
+        with T.serial(first, last) as plane:
+            body(let("image", plane // channels), let("channel", plane % channels))
+
+
 def below(start: Expr, limit: Expr, lanes: int) -> Expr:
     """The mask of the lanes with ``start + lane < limit``."""
     return ramp(start, lanes) < tirx.Broadcast(limit, lanes)

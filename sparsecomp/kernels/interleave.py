@@ -15,7 +15,7 @@ import tvm.tirx.script.builder.ir as T
 from tvm import tirx
 from tvm.script.ir_builder import IRBuilder
 
-from sparsecomp.kernels.emit import Expr, argument, below, each_worker, let, load, put, shuffle
+from sparsecomp.kernels.emit import Expr, argument, below, each_plane, let, load, put, shuffle
 from sparsecomp.schedules.finish import in_root_block
 from sparsecomp.schedules.loops import Dim
 from sparsecomp.schedules.parallelize import MIN_WORK
@@ -51,16 +51,15 @@ def build(problem: Enlargement, target: Target) -> tvm.tirx.PrimFunc:
     p = problem
     with IRBuilder() as builder, T.prim_func(s_tir=True):
         T.func_name("interleave")
-        T.func_attr({"tirx.noalias": True, "tir.is_scheduled": True})
+        T.func_attr({"tirx.noalias": True})
         x = argument("x", (p.batch, p.channels, p.height, p.width))
         y = argument("y", (p.batch, p.out_channels, p.height * p.rows, p.width * p.columns))
-        images = p.batch if isinstance(p.batch, int) else let("images", tirx.Cast("int32", p.batch))
-        planes, workers = images * p.out_channels, _workers(p, target)
-        with each_worker(workers) as worker:
-            first, last = let("first", worker * planes // workers), let("last", (worker + 1) * planes // workers)
-            with T.serial(first, last) as plane, T.serial(0, p.height) as row:
-                at = let("image", plane // p.out_channels), let("channel", plane % p.out_channels), row
-                _row(p, x, y, at, target.lanes)
+
+        def plane(image: Expr, channel: Expr) -> None:
+            with T.serial(0, p.height) as row:
+                _row(p, x, y, (image, channel, row), target.lanes)
+
+        each_plane(p.batch, p.out_channels, _workers(p, target), plane)
     return in_root_block(builder.get())
 
 
@@ -76,7 +75,7 @@ def _row(p: Enlargement, x: Expr, y: Expr, at: tuple[Expr, Expr, Expr], lanes: i
     with T.serial(0, -(-p.width // lanes)) as strip:
         # The last vector begins early rather than end outside.
         start = let("start", tirx.min(strip * lanes, max(0, p.width - lanes)))
-        mask = None if p.width >= lanes else below(start, tirx.const(p.width, "int32"), lanes)
+        mask = None if p.width >= lanes else below(start, p.width, lanes)
 
         def source(i: int, j: int) -> Expr:
             own = (channel * p.rows + i) * p.columns + j if p.woven else channel
@@ -88,7 +87,7 @@ def _row(p: Enlargement, x: Expr, y: Expr, at: tuple[Expr, Expr, Expr], lanes: i
                 vectors = _weave([source(i, j) for j in range(p.columns)], p.columns, lanes)
             for part, vector in enumerate(vectors):
                 column = let("column", start * p.columns + part * lanes)
-                whole = None if mask is None else below(column, tirx.const(p.width * p.columns, "int32"), lanes)
+                whole = None if mask is None else below(column, p.width * p.columns, lanes)
                 put(y, vector, whole, lanes, image, channel, row * p.rows + i, column)
 
 

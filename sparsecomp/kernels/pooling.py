@@ -85,11 +85,8 @@ class _Average(_Rows):
         rows, columns = self.window.size
         if self.count_padding or self.window.padding == (0, 0):
             return result * splat(1 / (rows * columns), self.lanes)
-        return result / (splat(self._rows_inside(like[0]), self.lanes) * self._columns_inside(at[1]))
-
-    def _rows_inside(self, row: int) -> float:
-        first = row * self.window.stride[0] - self.window.padding[0]
-        return float(min(first + self.window.size[0], self.window.height) - max(first, 0))
+        inside = _inside(self.window, 0, index(like[0])).astype("float32")
+        return result / (splat(inside, self.lanes) * self._columns_inside(at[1]))
 
     def _columns_inside(self, column: Expr) -> Expr:
         """For each lane the columns of its window that are not padding."""

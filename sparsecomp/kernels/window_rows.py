@@ -24,7 +24,7 @@ from sparsecomp.kernels.emit import (
     argument,
     below,
     each,
-    each_worker,
+    each_plane,
     inside,
     let,
     load,
@@ -70,16 +70,11 @@ class WindowRows(ABC):
         w = self.window
         with IRBuilder() as builder, T.prim_func(s_tir=True):
             T.func_name(self.name)
-            T.func_attr({"tirx.noalias": True, "tir.is_scheduled": True})
+            T.func_attr({"tirx.noalias": True})
             self.x = argument("x", (w.batch, w.channels, w.height, w.width))
             self.declare()
             self.y = argument("y", (w.batch, w.channels, w.out_height, w.out_width))
-            images = w.batch if isinstance(w.batch, int) else let("images", tirx.Cast("int32", w.batch))
-            planes, workers = images * w.channels, self._workers()
-            with each_worker(workers) as worker:
-                first, last = let("first", worker * planes // workers), let("last", (worker + 1) * planes // workers)
-                with T.serial(first, last) as plane:
-                    self._plane(let("image", plane // w.channels), let("channel", plane % w.channels))
+            each_plane(w.batch, w.channels, self._workers(), self._plane)
         return in_root_block(builder.get())
 
     @abstractmethod

@@ -75,6 +75,7 @@ class Target:
             "mtriple": self.triple,
             "mcpu": self.mcpu,
             "num-cores": self.cores,
+            # At level 3 LLVM writes out short loops of products completely, and spills their sums.
             "opt-level": 2,
             # Left out, TVM assumes 512 bits on every x86-64.
             "vector-width": self.vector_bits,

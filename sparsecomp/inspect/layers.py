@@ -16,6 +16,7 @@ from sparsecomp.kernels.schedule import (
     FeatureSchedule,
     Schedule,
     WinogradSchedule,
+    WinogradTileSchedule,
     is_sparse,
 )
 from sparsecomp.lower import Decision, Trace
@@ -203,6 +204,7 @@ def kernel_name(schedule: Schedule | None) -> str:
         FeatureSchedule: "feature",
         ChannelSchedule: "channel",
         WinogradSchedule: "winograd",
+        WinogradTileSchedule: "winograd",
     }
     return "" if schedule is None else names[type(schedule)]
 

@@ -19,10 +19,18 @@ from sparsecomp.kernels.cost_dense import (
     step_cycles,
     stream_cycles,
     winograd_cycles,
+    winograd_tile_cycles,
 )
 from sparsecomp.kernels.geometry import Geometry, copies_lines, flatten, geometry, narrower
 from sparsecomp.kernels.problem import ConvProblem, LinearProblem, Problem
-from sparsecomp.kernels.schedule import ChannelSchedule, ColumnSchedule, FeatureSchedule, Schedule, WinogradSchedule
+from sparsecomp.kernels.schedule import (
+    ChannelSchedule,
+    ColumnSchedule,
+    FeatureSchedule,
+    Schedule,
+    WinogradSchedule,
+    WinogradTileSchedule,
+)
 from sparsecomp.kernels.shares import divide
 from sparsecomp.targets.base import Target
 
@@ -91,6 +99,9 @@ def predict(problem: Problem, stats: WeightStats, schedule: Schedule, target: Ta
     elif isinstance(schedule, WinogradSchedule):
         assert isinstance(problem, ConvProblem)
         cycles = winograd_cycles(problem, schedule, target)
+    elif isinstance(schedule, WinogradTileSchedule):
+        assert isinstance(problem, ConvProblem)
+        cycles = winograd_tile_cycles(problem, schedule, target)
     else:
         cycles = _column_cycles(problem, stats, schedule, target)
     parts = min(schedule.workers, target.cores)

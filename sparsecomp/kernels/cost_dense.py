@@ -1,9 +1,11 @@
 """What the dense kernels cost, in cycles; and the words that all cost models share. See ``cost``."""
 
 import math
+from itertools import pairwise
 
+from sparsecomp.kernels.geometry import strip_of
 from sparsecomp.kernels.problem import ConvProblem, LinearProblem
-from sparsecomp.kernels.schedule import ChannelSchedule, FeatureSchedule, WinogradSchedule
+from sparsecomp.kernels.schedule import ChannelSchedule, FeatureSchedule, WinogradSchedule, WinogradTileSchedule
 from sparsecomp.targets.base import Target
 
 LATENCY = 4
@@ -88,23 +90,83 @@ def channel_cycles(problem: ConvProblem, s: ChannelSchedule, target: Target) -> 
 
 
 def winograd_cycles(problem: ConvProblem, s: WinogradSchedule, target: Target) -> float:
-    """Cycles of Winograd's algorithm, on all cores."""
+    """Cycles of Winograd's algorithm with vectors of channels, on all cores."""
     p = problem
-    size, panel = s.outputs + 2, s.vectors * s.lanes
+    size, panels = s.outputs + 2, -(-p.out_channels // s.panel)
     down, across = -(-p.out_height // s.outputs), -(-p.out_width // s.outputs)
-    panels, chunks = -(-p.out_channels // panel), -(-(p.batch or 1) * down // s.rows)
+    chunks = -(-(p.batch or 1) * down // s.rows)
     full, rest = divmod(s.rows * across, s.tiles)
     step = full * step_cycles(s.tiles, s.vectors, target) + (step_cycles(rest, s.vectors, target) if rest else 0)
     sums = (full + bool(rest)) * 12 * scalar(target) + s.rows * across * s.vectors
-    products = panels * size**2 * (step * p.in_channels + sums)
     # A vector of a transform is loaded, takes part in some sums, and is stored; reading and storing turn it as well.
     each = 0.9 * size + 3
     read = size * p.width * 2.5 + p.width * each + across * size * each
     write = across * (size + s.outputs) * each + s.outputs * p.out_width * 4
-    transforms = s.rows * (-(-p.in_channels // s.lanes) * read * -(-chunks // s.workers) * s.workers / chunks)
-    transforms += s.rows * panels * s.vectors * write
-    weights = size**2 * p.in_channels * panels * panel * 4
+    return _winograd(
+        problem,
+        s,
+        target,
+        products=panels * size**2 * (step * p.in_channels + sums),
+        inputs=s.rows * -(-p.in_channels // s.lanes) * read,
+        outputs=s.rows * panels * s.vectors * write,
+        chunks=chunks,
+    )
+
+
+def winograd_tile_cycles(problem: ConvProblem, s: WinogradTileSchedule, target: Target) -> float:
+    """Cycles of Winograd's algorithm with vectors of tiles, on all cores."""
+    p = problem
+    size, panels = s.outputs + 2, -(-p.out_channels // s.panel)
+    down, across = -(-p.out_height // s.outputs), -(-p.out_width // s.outputs)
+    chunks = -(-(p.batch or 1) * down // s.rows)
+    vectors = -(-s.rows * across // s.lanes)
+    full, rest = divmod(vectors, s.vectors)
+    step = full * step_cycles(s.panel, s.vectors, target) + (step_cycles(s.panel, rest, target) if rest else 0)
+    sums = (full + bool(rest)) * 12 * scalar(target) + s.panel * vectors
+    each, strips = 0.9 * size + 3, -(-across // strip_of(across, s.lanes))
+    deal = 2.5 * s.outputs  # pixels to tiles or back
+    read = -(-p.width // s.lanes) * (each + 0.5 * size) + strips * size * (each + deal)
+    write = strips * (size * each + s.outputs * (each + deal)) + s.outputs * -(-p.out_width // s.lanes) * 3
+    return _winograd(
+        problem,
+        s,
+        target,
+        products=panels * size**2 * (step * p.in_channels + sums),
+        inputs=s.rows * p.in_channels * read,
+        outputs=s.rows * p.out_channels * write,
+        chunks=chunks,
+    )
+
+
+def _winograd(
+    problem: ConvProblem,
+    s: WinogradSchedule | WinogradTileSchedule,
+    target: Target,
+    *,
+    products: float,
+    inputs: float,
+    outputs: float,
+    chunks: int,
+) -> float:
+    """Cycles on all cores from those of one chunk on one."""
+    weights = 4 * (s.outputs + 2) ** 2 * problem.in_channels * -(-problem.out_channels // s.panel) * s.panel
     # They are prefetched while products are made, for each chunk anew where the caches do not keep them, and are more
     # than the caches keep from one call to the next.
     fetch = stream_cycles(weights, target, 3) * (chunks if weights > target.l2_bytes / 2 else 1)
-    return (max(chunks * products, fetch) + chunks * transforms) / min(s.workers, target.cores)
+    transformed, finished = winograd_shares(chunks, -(-problem.out_channels // s.panel), s.workers)
+    return max(finished * products, fetch / min(s.workers, target.cores)) + transformed * inputs + finished * outputs
+
+
+def winograd_shares(chunks: int, panels: int, workers: int) -> tuple[int, float]:
+    """The most chunks whose inputs, and whose outputs, one worker transforms; see ``winograd.Winograd.build``.
+
+    Workers that share a chunk have panels of their own, and both transform its inputs.
+    """
+
+    def reached(unit: int) -> int:
+        return unit // workers * panels + unit % workers * panels // workers
+
+    starts = [worker * chunks for worker in range(workers + 1)]
+    shares = list(pairwise(starts))
+    transformed = max(-(-end // workers) - begin // workers for begin, end in shares)
+    return transformed, max(reached(end) - reached(begin) for begin, end in shares) / panels

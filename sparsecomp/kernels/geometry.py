@@ -127,3 +127,11 @@ def suits_winograd(problem: ConvProblem) -> bool:
     """Whether Winograd's algorithm computes this convolution."""
     plain = problem.stride == problem.dilation == (1, 1) and problem.groups == 1
     return plain and problem.kernel == (3, 3) and problem.out_height > 1 and problem.out_width > 1
+
+
+def strip_of(across: int, lanes: int) -> int:
+    """Tiles of a row that are transformed at once: a vector, or a narrower one where that takes all."""
+    strip = lanes
+    while strip > 4 and strip // 2 >= across:
+        strip //= 2
+    return strip

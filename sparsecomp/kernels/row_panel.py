@@ -4,9 +4,17 @@ import numpy as np
 import numpy.typing as npt
 import tvm
 
-from sparsecomp.kernels import channel_kernel, column_kernel, column_weights, feature_kernel, winograd_kernel
+from sparsecomp.kernels import channel_kernel, column_kernel, column_weights, feature_kernel, winograd
 from sparsecomp.kernels.problem import ConvProblem, LinearProblem, Problem
-from sparsecomp.kernels.schedule import ChannelSchedule, FeatureSchedule, Schedule, WinogradSchedule
+from sparsecomp.kernels.schedule import (
+    ChannelSchedule,
+    FeatureSchedule,
+    Schedule,
+    WinogradSchedule,
+    WinogradTileSchedule,
+)
+from sparsecomp.kernels.winograd_channels import WinogradChannels
+from sparsecomp.kernels.winograd_tiles import WinogradTiles
 
 Array = npt.NDArray[np.generic]
 
@@ -19,9 +27,9 @@ def pack(weight: Array, problem: Problem, schedule: Schedule) -> tuple[Array, ..
     if isinstance(schedule, ChannelSchedule):
         assert isinstance(problem, ConvProblem)
         return channel_kernel.pack(weight, problem, schedule)
-    if isinstance(schedule, WinogradSchedule):
+    if isinstance(schedule, WinogradSchedule | WinogradTileSchedule):
         assert isinstance(problem, ConvProblem)
-        return winograd_kernel.pack(weight, problem, schedule)
+        return winograd.pack(weight, problem, schedule)
     return column_weights.pack(weight, problem, schedule)
 
 
@@ -35,5 +43,8 @@ def build(problem: Problem, schedule: Schedule) -> tvm.tirx.PrimFunc:
         return channel_kernel.build(problem, schedule)
     if isinstance(schedule, WinogradSchedule):
         assert isinstance(problem, ConvProblem)
-        return winograd_kernel.build(problem, schedule)
+        return WinogradChannels(problem, schedule).build()
+    if isinstance(schedule, WinogradTileSchedule):
+        assert isinstance(problem, ConvProblem)
+        return WinogradTiles(problem, schedule).build()
     return column_kernel.build(problem, schedule)

@@ -100,8 +100,36 @@ class WinogradSchedule:
     lanes: int
     workers: int
 
+    @property
+    def panel(self) -> int:
+        """Output channels of a panel."""
+        return self.vectors * self.lanes
 
-Schedule = ColumnSchedule | FeatureSchedule | ChannelSchedule | WinogradSchedule
+
+@dataclass(frozen=True)
+class WinogradTileSchedule:
+    """The same with vectors that hold tiles, not channels.
+
+    Attributes:
+        outputs: m; a tile has m x m pixels of the output.
+        panel: output channels of a register tile.
+        vectors: vector registers along the tiles; panel * vectors of them hold sums.
+        group: panels whose products wait together; the transformed inputs are read once for them.
+        rows: rows of tiles that are transformed together.
+        lanes: float32 values in a vector.
+        workers: threads among which the work is divided.
+    """
+
+    outputs: int
+    panel: int
+    vectors: int
+    group: int
+    rows: int
+    lanes: int
+    workers: int
+
+
+Schedule = ColumnSchedule | FeatureSchedule | ChannelSchedule | WinogradSchedule | WinogradTileSchedule
 
 
 def is_sparse(schedule: Schedule | None) -> bool:

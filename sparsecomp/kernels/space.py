@@ -14,6 +14,7 @@ from sparsecomp.kernels.schedule import (
     FeatureSchedule,
     Schedule,
     WinogradSchedule,
+    WinogradTileSchedule,
     is_sparse,
 )
 from sparsecomp.targets.base import Target
@@ -44,13 +45,14 @@ def space(problem: Problem, stats: WeightStats | float, target: Target) -> list[
     else:
         for each in _widths(problem.out_channels // problem.groups, target):
             candidates += [*_channel_schedules(problem, each), *_winograd_schedules(problem, each)]
+        candidates += _winograd_tile_schedules(problem, target)
 
     def timed(schedules: Iterable[Schedule]) -> list[tuple[float, Schedule]]:
         return [(predict(problem, known, s, target) * (DOUBT if is_sparse(s) else 1), s) for s in schedules]
 
     ranked = sorted(timed(candidates), key=itemgetter(0))
     if target.cores > 1 and not _size_varies(problem):
-        ranked += timed(replace(s, workers=1) for _, s in ranked[:ALONE])
+        ranked += timed(replace(s, workers=1) for _, s in ranked[:ALONE] if not _spills_alone(s, target))
         ranked.sort(key=itemgetter(0))
     return [s for _, s in ranked]
 
@@ -60,6 +62,15 @@ def _widths(rows: int, target: Target) -> tuple[Target, ...]:
     if target.fma_units > 1 or rows % target.lanes == 0:
         return (target,)
     return target, at_width(target, target.lanes // 2)
+
+
+def _spills_alone(schedule: Schedule, target: Target) -> bool:
+    """Whether LLVM spills the sums on one thread, which takes twice as long.
+
+    It then knows the bounds of all loops, and keeps the factors of Winograd's transforms in registers throughout: with
+    16 of them, too few are left.
+    """
+    return isinstance(schedule, WinogradTileSchedule) and target.vector_registers <= 16
 
 
 def _size_varies(problem: Problem) -> bool:
@@ -126,21 +137,43 @@ def _channel_schedules(problem: ConvProblem, target: Target) -> list[Schedule]:
 
 
 def _winograd_schedules(problem: ConvProblem, target: Target) -> Iterator[Schedule]:
-    """Chunks of up to about a hundred tiles use each weight often, and their transforms stay in the caches."""
+    for outputs, rows, across in _chunks(problem):
+        for vectors in range(1, 5):
+            most = min(_most_sums(vectors, target), rows * across)
+            tiles = {n for n in range(max(1, most // 2), most + 1) if rows * across % n == 0} | {max(1, most)}
+            for n in sorted(tiles):
+                yield WinogradSchedule(outputs, n, vectors, rows, target.lanes, target.cores)
+
+
+def _winograd_tile_schedules(problem: ConvProblem, target: Target) -> Iterator[Schedule]:
+    """Panels of nearly equal size, as many as share evenly among the workers; groups fill a part of the L2 cache."""
+    if target.cores == 1 and target.vector_registers <= 16:
+        return  # see _spills_alone
+    for outputs, rows, across in _chunks(problem):
+        for each in _widths(rows * across, target):
+            vectors = -(-rows * across // each.lanes)
+            for n in sorted({-(-vectors // parts) for parts in (1, 2, 3, 4)}):
+                fewest = -(-problem.out_channels // max(1, _most_sums(n, each)))
+                for panels in sorted({fewest, fewest + 1, -(-fewest // each.cores) * each.cores}):
+                    panel = -(-problem.out_channels // panels)
+                    waiting = 4 * (outputs + 2) ** 2 * panel * vectors * each.lanes
+                    group = max(1, min(panels, each.l2_bytes // 4 // waiting))
+                    if _most_sums(n, each) > 0:
+                        yield WinogradTileSchedule(outputs, panel, n, group, rows, each.lanes, each.cores)
+
+
+def _chunks(problem: ConvProblem) -> Iterator[tuple[int, int, int]]:
+    """Outputs of a tile, rows of tiles of a chunk, tiles of a row.
+
+    Chunks of up to about a hundred tiles use each weight often, and their transforms stay in the caches.
+    """
     if not suits_winograd(problem):
         return
     for outputs in (2, 4):
         down, across = -(-problem.out_height // outputs), -(-problem.out_width // outputs)
         whole = down * (problem.batch or 1)
-        chunks = {
-            rows for rows in (1, 2, 4, 7, 8, down, whole) if rows == 1 or (rows <= whole and rows * across <= 112)
-        }
-        for rows in sorted(chunks):
-            for vectors in range(1, 5):
-                most = min(_most_sums(vectors, target), rows * across)
-                tiles = {n for n in range(max(1, most // 2), most + 1) if rows * across % n == 0} | {max(1, most)}
-                for n in sorted(tiles):
-                    yield WinogradSchedule(outputs, n, vectors, rows, target.lanes, target.cores)
+        rows = {n for n in (1, 2, 4, 7, 8, -(-down // 2), down, whole) if n == 1 or (n <= whole and n * across <= 112)}
+        yield from ((outputs, n, across) for n in sorted(rows))
 
 
 def _column_schedules(problem: Problem, target: Target) -> list[Schedule]:

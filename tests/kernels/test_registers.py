@@ -10,7 +10,7 @@ import pytest
 
 from sparsecomp.kernels.problem import ConvProblem, LinearProblem, Problem
 from sparsecomp.kernels.row_panel import build
-from sparsecomp.kernels.schedule import ChannelSchedule, ColumnSchedule, FeatureSchedule, Schedule
+from sparsecomp.kernels.schedule import ChannelSchedule, ColumnSchedule, FeatureSchedule, Schedule, WinogradTileSchedule
 from sparsecomp.kernels.space import space
 from sparsecomp.lower.machine_code import compile_kernel
 from sparsecomp.targets.base import Target
@@ -41,15 +41,16 @@ def splat_tiles(target: Target) -> dict[tuple[str, int, int], tuple[Problem, Cha
     return found
 
 
-def product_loop(problem: Problem, schedule: Schedule, target: Target) -> list[str]:
-    """The lines of the innermost loop with the most FMAs."""
+def product_loop(problem: Problem, schedule: Schedule, target: Target, mark: str = "") -> list[str]:
+    """The lines of the innermost loop with the most FMAs, of those in which ``mark`` occurs."""
     compiled = compile_kernel(build(problem, schedule), target)
     lines = compiled.mod.inspect_source("asm").splitlines()
     labels = {line.split(":")[0]: i for i, line in enumerate(lines) if re.match(r"\.\w+:", line)}
     jumps = ((i, re.search(r"\tj\w+\t(\.\w+)", line)) for i, line in enumerate(lines))
     loops = [(labels[m[1]], i) for i, m in jumps if m and labels.get(m[1], i) < i]
     inner = [a for a in loops if not any(a != b and a[0] <= b[0] and b[1] <= a[1] for b in loops)]
-    return max((lines[first:last] for first, last in inner), key=lambda loop: sum("vfmadd" in line for line in loop))
+    marked = [lines[first:last] for first, last in inner if any(mark in line for line in lines[first:last])]
+    return max(marked, key=lambda loop: sum("vfmadd" in line for line in loop))
 
 
 def spills(loop: list[str]) -> list[str]:
@@ -70,4 +71,18 @@ def test_no_tile_of_the_dense_kernels_spills_its_sums(target: Target) -> None:
     for tile, (problem, schedule) in splat_tiles(target).items():
         loop = product_loop(problem, schedule, target)
         assert sum("vfmadd" in line for line in loop) >= tile[1] * tile[2], tile
+        assert not spills(loop), (tile, spills(loop)[:3])
+
+
+@CPUS
+def test_winograd_by_tiles_does_not_spill_its_sums(target: Target) -> None:
+    """On two threads; `space` has why not on one."""
+    tiles = ConvProblem(1, 19, 48, 56, 56, (3, 3), (1, 1), (1, 1, 1, 1))
+    target = replace(target, cores=2)
+    schedules = [s for s in space(tiles, 1.0, target) if isinstance(s, WinogradTileSchedule) and s.outputs == 4]
+    large = {(s.panel, s.vectors): s for s in schedules if 2 * s.panel * s.vectors >= target.vector_registers}
+    assert large
+    for tile, schedule in large.items():
+        loop = product_loop(tiles, schedule, target, "prefetcht1")
+        assert sum("vfmadd" in line for line in loop) >= schedule.panel * schedule.vectors, tile
         assert not spills(loop), (tile, spills(loop)[:3])

@@ -8,13 +8,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sparsecomp.kernels.cook_toom import TAPS, transforms
+from sparsecomp.kernels.cost_dense import winograd_shares
 from sparsecomp.kernels.geometry import suits_winograd
 from sparsecomp.kernels.problem import ConvProblem, Epilogue
-from sparsecomp.kernels.schedule import ColumnSchedule, WinogradSchedule
+from sparsecomp.kernels.schedule import ColumnSchedule, WinogradSchedule, WinogradTileSchedule
 from sparsecomp.kernels.space import space
+from sparsecomp.targets.base import Target
 from tests.kernels.reference import AVX2, AVX512, compute, expect, host, operands, relative_error
 
 HOST = host()
+KINDS = (WinogradSchedule, WinogradTileSchedule)
 PROBLEMS = [
     ConvProblem(1, 12, 40, 14, 14, (3, 3), padding=(1, 1, 1, 1), epilogue=Epilogue(bias=True, residual=True)),
     ConvProblem(2, 5, 21, 9, 11, (3, 3), padding=(1, 0, 2, 1), epilogue=Epilogue(bias=True, activation="gelu")),
@@ -38,11 +41,43 @@ def test_it_convolves(problem: ConvProblem, outputs: int, tiles: int, vectors: i
     _check(problem, WinogradSchedule(outputs, tiles, vectors, rows, HOST.lanes, 2))
 
 
-def test_it_convolves_with_narrow_vectors() -> None:
+@pytest.mark.parametrize("problem", PROBLEMS, ids=str)
+@pytest.mark.parametrize(
+    ("outputs", "panel", "vectors", "group", "rows"),
+    [(2, 3, 1, 2, 1), (4, 5, 2, 1, 2), (4, 2, 1, 3, 5), (4, 1, 3, 1, 3)],
+)
+def test_it_convolves_by_tiles(
+    problem: ConvProblem, outputs: int, panel: int, vectors: int, group: int, rows: int
+) -> None:
+    """Rows of tiles that share vectors, vectors beyond the last tile, groups and panels that are not full."""
+    _check(problem, WinogradTileSchedule(outputs, panel, vectors, group, rows, HOST.lanes, 2))
+
+
+@pytest.mark.parametrize(
+    "schedule", [WinogradSchedule(4, 3, 2, 2, AVX2.lanes, 2), WinogradTileSchedule(4, 4, 2, 2, 2, AVX2.lanes, 2)]
+)
+def test_it_convolves_with_narrow_vectors(schedule: WinogradSchedule | WinogradTileSchedule) -> None:
     problem = PROBLEMS[1]
     weight, inputs = operands(problem, 1.0, 0)
-    schedule = WinogradSchedule(4, 3, 2, 2, AVX2.lanes, 2)
     assert relative_error(compute(problem, schedule, AVX2, weight, inputs), expect(problem, weight, inputs)) < 1e-5
+
+
+@given(chunks=st.integers(1, 40), panels=st.integers(1, 20), workers=st.integers(1, 8))
+def test_the_model_counts_what_the_longest_worker_does(chunks: int, panels: int, workers: int) -> None:
+    """As the kernel divides the chunks and, in those that workers share, the panels."""
+    done = np.zeros((chunks, panels), int)
+    most_chunks, most_panels = 0, 0
+    for worker in range(workers):
+        begin, end = worker * chunks, (worker + 1) * chunks  # in parts of chunks, one for each worker
+        for chunk in range(begin // workers, -(-end // workers)):
+            first, last = max(begin - chunk * workers, 0), min(end - chunk * workers, workers)
+            done[chunk, first * panels // workers : last * panels // workers] += worker + 1
+    assert (done > 0).all()
+    for worker in range(workers):
+        mine = done == worker + 1
+        most_panels = max(most_panels, int(mine.sum()))
+        most_chunks = max(most_chunks, -(-(worker + 1) * chunks // workers) - worker * chunks // workers)
+    assert winograd_shares(chunks, panels, workers) == (most_chunks, pytest.approx(most_panels / panels))
 
 
 @pytest.mark.slow
@@ -56,8 +91,9 @@ def test_any_shape(
     channels: tuple[int, int], image: tuple[int, int], padding: tuple[int, int, int, int], seed: int
 ) -> None:
     problem = ConvProblem(seed % 3 + 1, *channels, *image, (3, 3), padding=padding, epilogue=Epilogue(bias=True))
-    found = [schedule for schedule in space(problem, 1.0, HOST) if isinstance(schedule, WinogradSchedule)]
-    _check(problem, random.Random(seed).choice(found), seed)
+    for kind in KINDS:
+        found = [schedule for schedule in space(problem, 1.0, HOST) if isinstance(schedule, kind)]
+        _check(problem, random.Random(seed).choice(found), seed)
 
 
 @pytest.mark.parametrize(
@@ -70,7 +106,7 @@ def test_other_convolutions_have_no_such_schedule(change: dict[str, Any]) -> Non
     assert suits_winograd(plain)
     problem = replace(plain, **change)
     assert not suits_winograd(problem)
-    assert not any(isinstance(schedule, WinogradSchedule) for schedule in space(problem, 1.0, HOST))
+    assert not any(isinstance(schedule, KINDS) for schedule in space(problem, 1.0, HOST))
 
 
 @pytest.mark.parametrize(("channels", "units", "lanes"), [(19, 1, {8, 16}), (19, 2, {16}), (64, 1, {16})])
@@ -78,17 +114,25 @@ def test_channels_that_leave_lanes_empty_may_take_narrower_vectors(channels: int
     """Where a core starts twice as many of those."""
     problem = ConvProblem(1, channels, channels, 32, 32, (3, 3), padding=(1, 1, 1, 1))
     found = space(problem, 1.0, replace(AVX512, fma_units=units))
-    assert {schedule.lanes for schedule in found if not isinstance(schedule, ColumnSchedule)} == lanes
+    assert {schedule.lanes for schedule in found if not isinstance(schedule, ColumnSchedule | WinogradTileSchedule)} == lanes
+
+
+@pytest.mark.parametrize("target", [AVX2, AVX512], ids=lambda target: target.name)
+def test_few_channels_in_a_large_image_are_computed_by_tiles(target: Target) -> None:
+    """Vectors of channels would be half empty; 64 channels fill them."""
+    few, many = (ConvProblem(1, n, n, 256, 256, (3, 3), padding=(1, 1, 1, 1)) for n in (19, 64))
+    assert isinstance(space(few, 1.0, target)[0], WinogradTileSchedule)
+    assert isinstance(space(many, 1.0, target)[0], WinogradSchedule)
 
 
 def test_the_model_prefers_it_for_dense_weights_only() -> None:
     problem = ConvProblem(1, 64, 64, 56, 56, (3, 3), padding=(1, 1, 1, 1))
-    assert isinstance(space(problem, 1.0, HOST)[0], WinogradSchedule)
+    assert isinstance(space(problem, 1.0, HOST)[0], KINDS)
     sparse = space(problem, 0.05, HOST)[0]
     assert isinstance(sparse, ColumnSchedule) and sparse.sparse
 
 
-def _check(problem: ConvProblem, schedule: WinogradSchedule, seed: int = 0) -> None:
+def _check(problem: ConvProblem, schedule: WinogradSchedule | WinogradTileSchedule, seed: int = 0) -> None:
     weight, inputs = operands(problem, 1.0, seed, size=3)
     got = compute(problem, schedule, HOST, weight, inputs)
     assert relative_error(got, expect(problem, weight, inputs)) < 1e-5

@@ -1,0 +1,198 @@
+"""Winograd's algorithm with vectors of tiles: see ``winograd``.
+
+Lane t of a vector belongs to tile t of a row of tiles, so that any number of channels is computed without waste, and no
+square of pixels and channels is turned: the pixels of a row are dealt out to their tiles by shuffles. Where a row has
+few tiles, those of several rows are neighbours in the products.
+"""
+
+from itertools import chain
+
+import tvm.tirx.script.builder.ir as T
+from tvm import tirx
+
+from sparsecomp.kernels.emit import (
+    Expr,
+    below,
+    let,
+    load,
+    local,
+    prefetch,
+    prefetch_share,
+    ramp,
+    scratch,
+    shuffle,
+    splat,
+    spread,
+    store,
+)
+from sparsecomp.kernels.geometry import strip_of
+from sparsecomp.kernels.problem import ConvProblem
+from sparsecomp.kernels.schedule import WinogradTileSchedule
+from sparsecomp.kernels.winograd import Winograd
+from sparsecomp.kernels.winograd_transforms import from_points, to_points
+
+
+class WinogradTiles(Winograd):
+    """The kernel."""
+
+    def __init__(self, problem: ConvProblem, schedule: WinogradTileSchedule) -> None:
+        super().__init__(problem, schedule)
+        self.schedule = schedule
+        p, lanes = problem, self.lanes
+        self.strip = strip_of(self.across, lanes)
+        self.strips = -(-self.across // self.strip)
+        # Strips may end beyond their row of tiles; the next row overwrites that.
+        reach = (self.chunk - 1) * self.across + self.strips * self.strip
+        self.vectors = -(-reach // lanes)
+        self.filled = reach == self.vectors * lanes
+        self.stride = self.vectors * lanes if self.vectors == schedule.vectors else spread(self.vectors * lanes)
+        self.input_size = spread(p.in_channels * self.stride)
+        self.product_size = spread(schedule.group * self.panel * self.stride)
+        self.out_line = self.strips * self.strip * self.outputs
+        self.line = max(p.padding[2] + max(p.width, lanes), self.out_line + self.strip)
+
+    def allocate(self) -> None:
+        """What lies outside of the image, left and right, stays zero in ``lines``."""
+        p, lanes = self.problem, self.lanes
+        self.lines = scratch("lines", self.size * self.line)
+        self.inputs = scratch("inputs", self.positions * self.input_size)
+        self.products = scratch("products", self.positions * self.product_size)
+        self.half = scratch("half", self.outputs * self.size * self.strip)
+        self.pixels = scratch("pixels", self.outputs * max(self.out_line, lanes))
+        with T.serial(0, self.size * self.line) as i:
+            store(self.lines, splat(0.0, 1), i)
+        if not self.filled:  # what no tile fills is multiplied all the same, and must not be slow numbers
+            with T.serial(0, self.positions) as position, T.serial(0, p.in_channels) as channel:
+                last = position * self.input_size + channel * self.stride + (self.vectors - 1) * lanes
+                store(self.inputs, splat(0.0, lanes), ramp(last, lanes))
+
+    def transform_inputs(self, image: Expr, down: Expr, row: Expr) -> None:
+        """One channel after the other: from above to below where pixels are neighbours, then across by tiles."""
+        with T.serial(0, self.problem.in_channels) as channel:
+            top = let("top", down * self.outputs - self.problem.padding[0])
+            with T.serial(0, -(-self.problem.width // self.lanes)) as block:
+                self._down(image, channel, top, block)
+            with T.serial(0, self.strips) as strip, T.serial(0, self.size) as i:
+                place = channel * self.stride + row * self.across + strip * self.strip
+                self._across(i, i * self.line + strip * self.strip * self.outputs, place)
+
+    def _down(self, image: Expr, channel: Expr, top: Expr, block: Expr) -> None:
+        """B^T d of a vector of neighbouring pixels; a row outside of the image is zero."""
+        p, lanes = self.problem, self.lanes
+        # The last vector begins early rather than have lanes off.
+        column = let("column", tirx.min(block * lanes, max(0, p.width - lanes)))
+        mask = None if p.width >= lanes else below(column, p.width, lanes)
+        rows = []
+        for i in range(self.size):
+            source = let("source", tirx.min(tirx.max(top + i, 0), p.height - 1))
+            pixels = let("pixels", load(self.x, mask, lanes, image, channel, source, column))
+            prefetch(self.x, image, channel + 1, source, column)  # another plane: hardware does not foresee it
+            rows.append(let("row", tirx.Select(source == top + i, pixels, splat(0.0, lanes))))
+        for i, value in enumerate(to_points(self.matrices.inputs, rows, lanes)):
+            store(self.lines, value, ramp(i * self.line + p.padding[2] + column, lanes))
+
+    def _across(self, i: Expr, start: Expr, place: Expr) -> None:
+        """(B^T d) B of row i of a strip of tiles."""
+        strip, outputs = self.strip, self.outputs
+        vectors = [let("pixels", load(self.lines, None, strip, start + v * strip)) for v in range(outputs + 1)]
+        pixels = unweave(vectors[:outputs], strip)
+        # The last two pixels of a tile are the first two of the next.
+        pixels += [shuffle([pixels[j], vectors[-1]], [*range(1, strip), strip + j]) for j in range(2)]
+        for j, value in enumerate(to_points(self.matrices.inputs, pixels, strip)):
+            store(self.inputs, value, ramp((i * self.size + j) * self.input_size + place, strip))
+
+    def multiply(self, first_row: Expr, begin: Expr, end: Expr) -> None:
+        """Groups of panels, for each of which the inputs of a position are read again."""
+        group = self.schedule.group
+        with T.serial(0, (end - begin + group - 1) // group) as index:
+            first = let("first", begin + index * group)
+            count = let("count", tirx.min(group, end - first))
+            with T.serial(0, self.positions) as position:
+                self._products(position, first, count)
+            channels = let("channels", tirx.min(count * self.panel, self.problem.out_channels - first * self.panel))
+            rows = let("rows", tirx.min(self.chunk, self.rows - first_row))
+            with T.serial(0, channels) as channel, T.serial(0, rows) as row:
+                at = let("at", first_row + row)
+                place = channel * self.stride + row * self.across
+                self._transform_outputs(at // self.down, at % self.down, first * self.panel + channel, place)
+
+    def _products(self, position: Expr, first: Expr, count: Expr) -> None:
+        """What one position of all tiles of the chunk contributes to the panels of a group.
+
+        One loop over panels and tiles, since LLVM writes out a loop over a few tiles, and spills their sums.
+        """
+        full, rest = divmod(self.vectors, self.schedule.vectors)
+        if full:
+            with T.serial(0, count * full) as unit:
+                self._product(position, first, unit // full, unit % full, self.schedule.vectors)
+        if rest:
+            with T.serial(0, count) as index:
+                self._product(position, first, index, full, rest)
+
+    def _product(self, position: Expr, begin: Expr, index: Expr, tile: Expr, vectors: int) -> None:
+        """A register tile: the channels of a panel, the ``index``-th of its group, times vectors of tiles."""
+        lanes, channels, panel_size = self.lanes, self.problem.in_channels, self.panel
+        acc = local("acc", panel_size * vectors * lanes)
+        places = [[ramp((r * vectors + v) * lanes, lanes) for v in range(vectors)] for r in range(panel_size)]
+        for place in chain(*places):
+            store(acc, splat(0.0, lanes), place)
+        first = let("first", tile * self.schedule.vectors * lanes)
+        start = let("start", position * self.input_size + first)
+        line = let("line", ((begin + index) * self.positions + position) * channels)
+        with T.serial(0, channels) as k:
+            prefetch_share(self.values, (line + channels) * panel_size, k, panel_size)
+            tiles = [
+                let("x", load(self.inputs, None, lanes, start + k * self.stride + v * lanes)) for v in range(vectors)
+            ]
+            for r in range(panel_size):
+                weight = let("w", splat(self.values[(line + k) * panel_size + r], lanes))
+                for v, x in enumerate(tiles):
+                    store(acc, acc[places[r][v]] + weight * x, places[r][v])
+        target = let("target", position * self.product_size + index * panel_size * self.stride + first)
+        for r in range(panel_size):
+            for v in range(vectors):
+                store(self.products, acc[places[r][v]], ramp(target + r * self.stride + v * lanes, lanes))
+
+    def _transform_outputs(self, image: Expr, down: Expr, channel: Expr, place: Expr) -> None:
+        """A^T M A of one row of tiles of one channel."""
+        p, lanes, outputs = self.problem, self.lanes, self.outputs
+        with T.serial(0, self.strips) as strip:
+            self._back(strip * self.strip * outputs, place + strip * self.strip)
+        complete = tirx.min(outputs, p.out_height - down * outputs)
+        with T.serial(0, complete) as i, T.serial(0, -(-p.out_width // lanes)) as block:
+            column = let("column", tirx.min(block * lanes, max(0, p.out_width - lanes)))
+            mask = None if p.out_width >= lanes else below(column, p.out_width, lanes)
+            pixel = let("pixel", (down * outputs + i) * p.out_width + column)
+            sums = load(self.pixels, None, lanes, i * self.out_line + column)
+            self.output.put(sums, (image, channel, pixel), mask)
+
+    def _back(self, column: Expr, place: Expr) -> None:
+        """The pixels of a strip of tiles, from this column on."""
+        size, strip, outputs = self.size, self.strip, self.outputs
+        with T.serial(0, size) as j:
+            rows = [(i * size + j) * self.product_size + place for i in range(size)]
+            values = [let("product", load(self.products, None, strip, row)) for row in rows]
+            for i, value in enumerate(from_points(self.matrices.outputs, values, strip)):
+                store(self.half, value, ramp((i * size + j) * strip, strip))
+        with T.serial(0, outputs) as i:
+            values = [let("half", load(self.half, None, strip, (i * size + j) * strip)) for j in range(size)]
+            for v, value in enumerate(weave(from_points(self.matrices.outputs, values, strip), strip)):
+                store(self.pixels, value, ramp(i * self.out_line + column + v * strip, strip))
+
+
+def unweave(vectors: list[Expr], lanes: int) -> list[Expr]:
+    """Every n-th lane of n vectors in a row, n a power of two: from the first lane on, from the second, ..."""
+    if len(vectors) == 1:
+        return vectors
+    pairs = [vectors[i : i + 2] for i in range(0, len(vectors), 2)]
+    even, odd = (unweave([shuffle(pair, list(range(side, 2 * lanes, 2))) for pair in pairs], lanes) for side in (0, 1))
+    return [vector for both in zip(even, odd, strict=True) for vector in both]
+
+
+def weave(vectors: list[Expr], lanes: int) -> list[Expr]:
+    """The inverse of ``unweave``."""
+    if len(vectors) == 1:
+        return vectors
+    order = [lane + side * lanes for lane in range(lanes) for side in (0, 1)]
+    pairs = zip(weave(vectors[::2], lanes), weave(vectors[1::2], lanes), strict=True)
+    return [shuffle(list(pair), part) for pair in pairs for part in (order[:lanes], order[lanes:])]

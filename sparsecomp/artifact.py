@@ -16,6 +16,7 @@ import safetensors.numpy
 
 import sparsecomp
 from sparsecomp.errors import ArtifactError
+from sparsecomp.memory_plan import MemoryPlan
 from sparsecomp.report import Report
 from sparsecomp.signature import Signature
 
@@ -86,6 +87,7 @@ def _write_whole(path: Path, library: "Library", shared: Path) -> None:
         "signature": library.signature.to_dict(),
         "report": library.report.to_dict(),
         "copied": library.copied,
+        "memory": library.plan and library.plan.to_dict(),
         "weights": [[name, kept[name]] for name in library.weights],
     }
     descriptor, draft = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
@@ -209,6 +211,7 @@ def _read(archive: zipfile.ZipFile, path: Path) -> "Library":
         target=target,
         report=Report.from_dict(manifest["report"]),
         code=code,
+        plan=MemoryPlan.from_dict(manifest["memory"]) if manifest.get("memory") else None,
     )
 
 

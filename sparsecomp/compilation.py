@@ -31,6 +31,7 @@ from sparsecomp.lower import (
     stored_bytes,
     to_relax,
 )
+from sparsecomp.memory_plan import MemoryPlan
 from sparsecomp.passes import pipeline, run
 from sparsecomp.program import PassRecord, Program, relative_error
 from sparsecomp.report import Report
@@ -98,12 +99,12 @@ class Compilation:
         with self._stage("schedule"):
             module = lower(module, self.target, dump.lowered)
         with self._stage("build"):
-            executable = build(module, self.target)
+            executable, plan = build(module, self.target)
         found: dict[str, Any] = {"tuning": tuning, "kernels": rules_used(module)}
         if self.inspect:
             with self._stage("inspect"):
                 found |= inspection(self.stages, module, decisions, stored, self.target)
-        return self._finish(program, executable, decisions, found)
+        return self._finish(program, executable, plan, decisions, found)
 
     def rewritten(self, args: Any, kwargs: dict[str, Any] | None, dump: Dump) -> Program:
         """The program after the last pass."""
@@ -147,6 +148,7 @@ class Compilation:
         self,
         program: Program,
         executable: Any,
+        plan: MemoryPlan | None,
         decisions: Mapping[str, Decision],
         found: Mapping[str, Any],
     ) -> Library:
@@ -160,7 +162,7 @@ class Compilation:
                 module = executable.jit()
         if self.verify and module is not None:
             with self._stage("verify"):
-                error = self._verify(Engine(module, list(weights.values()), signature, copied), program)
+                error = self._verify(Engine(module, list(weights.values()), signature, copied, plan), program)
         report = Report(
             model=type(self.model).__name__,
             target=self.target.name,
@@ -178,7 +180,15 @@ class Compilation:
             **found,
         )
         return Library(
-            executable, module, weights, signature, copied, self.target, report, programs=self.stages.programs
+            executable,
+            module,
+            weights,
+            signature,
+            copied,
+            self.target,
+            report,
+            plan=plan,
+            programs=self.stages.programs,
         )
 
     def _verify(self, engine: Engine, program: Program) -> float:

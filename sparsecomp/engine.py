@@ -2,7 +2,8 @@
 
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from threading import Lock
 from typing import Any, NamedTuple
 
@@ -12,12 +13,11 @@ import tvm_ffi
 from tvm import relax
 
 from sparsecomp.errors import InputError
+from sparsecomp.memory_plan import ALIGNMENT, WHOLE, MemoryPlan
 from sparsecomp.signature import Signature
 from sparsecomp.targets.threads import set_up_threads
 
 set_up_threads()
-
-ALIGNMENT = 64  # bytes; compiled code loads and stores whole vectors
 
 
 class Event(NamedTuple):
@@ -38,15 +38,25 @@ class Engine:
         weights: the tensors that it reads, in the order that it reads them.
         signature: what it takes and gives.
         copied: results that are an input or a weight, so that the caller must get a copy.
+        plan: the memory of the program as one function, if it is one; else it runs in the virtual machine.
     """
 
-    def __init__(self, library: Any, weights: Sequence[Any], signature: Signature, copied: Sequence[int] = ()) -> None:
+    def __init__(
+        self,
+        library: Any,
+        weights: Sequence[Any],
+        signature: Signature,
+        copied: Sequence[int] = (),
+        plan: MemoryPlan | None = None,
+    ) -> None:
         self.signature = signature
         self.copied = tuple(copied)
         self._library = library
         self._machine = relax.VirtualMachine(library, tvm.cpu())
-        self._main = self._machine["main"]
         self._weights = tvm_ffi.Array([to_tvm(weight) for weight in weights])
+        self._run: Callable[[Sequence[Any]], Any] = partial(_call, self._machine["main"], self._weights)
+        if plan is not None:
+            self._run = _OneFunction(library, self._weights, plan)
         self._tensors = [index for index, item in enumerate(signature.inputs) if item.dtype]
         self._lock = Lock()
 
@@ -55,9 +65,7 @@ class Engine:
         leaves = self.signature.flatten(args, kwargs)
         convert, join = _made_of([leaves[index] for index in self._tensors])
         with self._lock:
-            parts = [
-                [convert(result) for result in self._main(*inputs, self._weights)] for inputs in self._parts(leaves)
-            ]
+            parts = [[convert(result) for result in self._run(inputs)] for inputs in self._parts(leaves)]
         outputs = parts[0] if len(parts) == 1 else [join(results) for results in zip(*parts, strict=True)]
         for index in self.copied:
             outputs[index] = outputs[index].clone() if hasattr(outputs[index], "clone") else outputs[index].copy()
@@ -82,6 +90,29 @@ class Engine:
                 for inputs in parts:
                     machine["main"](*inputs, self._weights)
             yield events.found
+
+
+def _call(main: Any, weights: Any, inputs: Sequence[Any]) -> Any:
+    return main(*inputs, weights)
+
+
+class _OneFunction:
+    """Runs a program that is one function, in memory of its own."""
+
+    def __init__(self, library: Any, weights: Sequence[Any], plan: MemoryPlan) -> None:
+        self._function = library.get_function(WHOLE, query_imports=True)
+        self._results = plan.results
+        self._buffer = tvm.runtime.empty((max(plan.size, 1),), "uint8")
+        first = self._buffer.data_ptr()
+        addresses = [*(weight.data_ptr() for weight in weights), *(first + place for place in plan.places)]
+        table = np.zeros((max(len(addresses), 1), 2), np.int64)
+        table[: len(addresses), 1] = addresses
+        self._table = tvm.runtime.tensor(table.ravel())
+
+    def __call__(self, inputs: Sequence[Any]) -> list[Any]:
+        results = [tvm.runtime.empty(shape, dtype) for shape, dtype in self._results]
+        self._function(*inputs, self._table, *results)
+        return results
 
 
 class _Events:

@@ -11,6 +11,7 @@ import numpy as np
 
 from sparsecomp.engine import Engine
 from sparsecomp.errors import SparsecompError, TargetError, VerificationError
+from sparsecomp.memory_plan import MemoryPlan
 from sparsecomp.profile import Profile, profile_of
 from sparsecomp.report import Report
 from sparsecomp.signature import Signature
@@ -71,8 +72,9 @@ class Library:
         copied: results that share memory with an input or a weight.
         target: the device that it is for.
         report: what the compile did.
-        code: the linked shared library of a program that was loaded; empty for one that was compiled here.
+        plan: the memory of the program as one function, if it is one.
         programs: the program at the stages that can be called, by name; none for one that was loaded.
+        code: the linked shared library of a program that was loaded; empty for one that was compiled here.
     """
 
     executable: Any
@@ -82,8 +84,9 @@ class Library:
     copied: tuple[int, ...]
     target: Target
     report: Report
-    code: bytes = b""
+    plan: MemoryPlan | None
     programs: Mapping[str, Any] = field(default_factory=dict)
+    code: bytes = b""
 
 
 class Compiled:
@@ -133,7 +136,7 @@ class Compiled:
                 )
             if self._engine is None:
                 weights = list(library.weights.values())
-                self._engine = Engine(library.module, weights, library.signature, library.copied)
+                self._engine = Engine(library.module, weights, library.signature, library.copied, library.plan)
             return self._engine
 
     def prepare(self, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None) -> Library:

@@ -16,6 +16,7 @@ LEVELS = (
         "facts",
         "targets.base",
         "structure",
+        "memory_plan",
         "inspect.diff",
         "inspect.graph",
         "inspect.notebook",

@@ -16,6 +16,18 @@ from sparsecomp.targets.base import Target
 
 NAME = "sparsecomp"
 
+
+@tirx.transform.prim_func_pass(opt_level=0)  # type: ignore[untyped-decorator]  # TVM has no type stubs
+def _on_this_device(function: tirx.PrimFunc, _module: ir.IRModule, _context: Any) -> tirx.PrimFunc:
+    """Let functions that others call with pointers allocate workspaces; `MakePackedAPI` does it for all others."""
+    if "global_symbol" in function.attrs:
+        return function
+    body = function.body
+    for key, value in (("device_id", 0), ("device_type", 1)):
+        body = tirx.AttrStmt(ir.StringImm("default"), key, tirx.const(value, "int32"), body)
+    return function.with_body(body)
+
+
 _PASSES = (
     s_tir.transform.LowerInitBlock(),
     s_tir.transform.ConvertBlocksToOpaque(),
@@ -31,6 +43,7 @@ _PASSES = (
     tirx.transform.CommonSubexprElim(),
     tirx.transform.AnnotateEntryFunc(),
     tirx.transform.SplitHostDevice(),
+    _on_this_device,
     tirx.transform.MakePackedAPI(),
 )
 

@@ -9,6 +9,9 @@ from tvm import ir, relax
 from sparsecomp.lower.calls import keep_marks, mark
 from sparsecomp.lower.machine_code import NAME
 from sparsecomp.lower.placement import place_parts
+from sparsecomp.lower.stages import keep_private
+from sparsecomp.lower.whole import as_one_function
+from sparsecomp.memory_plan import MemoryPlan
 from sparsecomp.schedules import schedule_module
 from sparsecomp.targets.base import Target
 
@@ -35,14 +38,15 @@ def lower(module: ir.IRModule, target: Target, observe: Observer | None = None) 
     return module
 
 
-def build(module: ir.IRModule, target: Target) -> relax.VMExecutable:
-    """Compile a lowered module to machine code."""
-    with tvm.target.Target(target.tvm_options()):
+def build(module: ir.IRModule, target: Target) -> tuple[relax.VMExecutable, MemoryPlan | None]:
+    """Compile a lowered module to machine code; with it the memory of the program as one function, if it is one."""
+    options = tvm.target.Target(target.tvm_options())
+    with options:
         module = place_parts(ir.transform.Sequential(_ALLOCATE)(module))
-        module = ir.transform.Sequential(_FINISH)(module)
-        return tvm.compile(
-            module, target=tvm.target.Target(target.tvm_options()), relax_pipeline=None, tir_pipeline=NAME
-        )
+        module = relax.transform.StaticPlanBlockMemory()(module)
+        module, plan = as_one_function(module, target.cores)
+        module = keep_private(ir.transform.Sequential(_FINISH)(module))
+        return tvm.compile(module, target=options, relax_pipeline=None, tir_pipeline=NAME), plan
 
 
 _OPERATORS = (
@@ -65,7 +69,6 @@ _ALLOCATE = (
     relax.transform.CallTIRRewrite(),
 )
 _FINISH = (
-    relax.transform.StaticPlanBlockMemory(),
     relax.transform.LowerAllocTensor(),
     relax.transform.KillAfterLastUse(),
     relax.transform.LowerRuntimeBuiltin(),

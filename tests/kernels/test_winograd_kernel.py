@@ -114,7 +114,9 @@ def test_channels_that_leave_lanes_empty_may_take_narrower_vectors(channels: int
     """Where a core starts twice as many of those."""
     problem = ConvProblem(1, channels, channels, 32, 32, (3, 3), padding=(1, 1, 1, 1))
     found = space(problem, 1.0, replace(AVX512, fma_units=units))
-    assert {schedule.lanes for schedule in found if not isinstance(schedule, ColumnSchedule | WinogradTileSchedule)} == lanes
+    assert {
+        schedule.lanes for schedule in found if not isinstance(schedule, ColumnSchedule | WinogradTileSchedule)
+    } == lanes
 
 
 @pytest.mark.parametrize("target", [AVX2, AVX512], ids=lambda target: target.name)

@@ -146,20 +146,31 @@ def _winograd_schedules(problem: ConvProblem, target: Target) -> Iterator[Schedu
 
 
 def _winograd_tile_schedules(problem: ConvProblem, target: Target) -> Iterator[Schedule]:
-    """Panels of nearly equal size, as many as share evenly among the workers; groups fill a part of the L2 cache."""
+    """Panels of nearly equal size, as many as share evenly among the workers."""
     if target.cores == 1 and target.vector_registers <= 16:
         return  # see _spills_alone
     for outputs, rows, across in _chunks(problem):
         for each in _widths(rows * across, target):
-            vectors = -(-rows * across // each.lanes)
-            for n in sorted({-(-vectors // parts) for parts in (1, 2, 3, 4)}):
-                fewest = -(-problem.out_channels // max(1, _most_sums(n, each)))
+            all_vectors = -(-rows * across // each.lanes)
+            for vectors in sorted({-(-all_vectors // parts) for parts in (1, 2, 3, 4)}):
+                most = _most_sums(vectors, each)
+                if most < 1:
+                    continue
+                fewest = -(-problem.out_channels // most)
                 for panels in sorted({fewest, fewest + 1, -(-fewest // each.cores) * each.cores}):
                     panel = -(-problem.out_channels // panels)
-                    waiting = 4 * (outputs + 2) ** 2 * panel * vectors * each.lanes
-                    group = max(1, min(panels, each.l2_bytes // 4 // waiting))
-                    if _most_sums(n, each) > 0:
-                        yield WinogradTileSchedule(outputs, panel, n, group, rows, each.lanes, each.cores)
+                    group = _group(problem, panels, 4 * (outputs + 2) ** 2 * all_vectors * each.lanes, each)
+                    yield WinogradTileSchedule(outputs, panel, vectors, group, rows, each.lanes, each.cores)
+
+
+def _group(problem: ConvProblem, panels: int, channel: int, target: Target) -> int:
+    """How many panels read the transformed inputs at once: one where these stay in the L2 cache.
+
+    Else as many as have sums of a quarter of it; ``channel`` is the bytes of a channel, of inputs or sums.
+    """
+    if problem.in_channels * channel < 0.6 * target.l2_bytes:
+        return 1
+    return max(1, min(panels, target.l2_bytes // 4 * panels // (problem.out_channels * channel)))
 
 
 def _chunks(problem: ConvProblem) -> Iterator[tuple[int, int, int]]:

@@ -40,7 +40,7 @@ SAMPLE = 1024  # rows of a large weight that clustering is judged by
 PANEL_OVERHEAD = 14
 LOADED = {2: 0.6, 4: 0.5}  # cycles for a weight and its offset in slices that load several at once; else 0.75
 CUT = 1.04  # how much slower products are with rows in cuts: 1.04 to 1.06 where it was measured (Zen 3)
-LAUNCH = 5e-6  # seconds to wake other threads, to wait for the last, and to fetch what they wrote
+LAUNCH = 4e-6  # seconds to wake other threads, to wait for the last, and to fetch what they wrote
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,6 @@ from sparsecomp.lower.calls import bindings, is_call, returned, variables
 
 JOINS = "sparsecomp.joins"  # of a function (parts..., whole): at how many bytes of the whole the parts begin
 PART = "sparsecomp.part"  # of a function (whole, part): at how many bytes of the whole the part begins
-ALIGNMENT = 64  # bytes; kernels load and store whole vectors
 
 
 def place_parts(module: ir.IRModule) -> ir.IRModule:

@@ -12,7 +12,7 @@ from tvm.ir import Call, PointerType, PrimType
 from tvm.tirx import For, ForKind, SeqStmt
 from tvm.tirx.stmt import Return
 
-from sparsecomp.lower.static_calls import KernelCall, NotStaticError
+from sparsecomp.lower.static_calls import NotStaticError, StaticCall
 from sparsecomp.schedules.rewrite import expressions, map_stmt, statements
 
 SHARE = "sparsecomp.share"  # marks these functions
@@ -66,7 +66,7 @@ def split(function: tirx.PrimFunc) -> Parts:
                 raise NotStaticError(f"a stage of {function.attrs} has no simple shares")
             found.stages.append(statement)
     used = {each for stage in found.stages for each in expressions(stage) if isinstance(each, tirx.Var)}
-    if used & set(_sizes(function)):
+    if used & _sizes(function):
         raise NotStaticError("a kernel reads a size")
     return found
 
@@ -85,13 +85,12 @@ def _is_parallel(statement: Stmt) -> bool:
     return isinstance(statement, For) and statement.kind == ForKind.PARALLEL
 
 
-def _sizes(function: tirx.PrimFunc) -> list[Any]:
+def _sizes(function: tirx.PrimFunc) -> set[Any]:
     """The variables among the sizes of the parameters: how much of a weight is stored."""
-    found = [size for each in function.params for size in each.ty.shape if isinstance(size, tirx.Var)]
-    return list(dict.fromkeys(found))
+    return {size for each in function.params for size in each.ty.shape if isinstance(size, tirx.Var)}
 
 
-def divide(module: ir.IRModule, call: KernelCall, parts: Parts, cores: int) -> Kernel:
+def divide(module: ir.IRModule, call: StaticCall, parts: Parts, cores: int) -> Kernel:
     """Make functions of the stages of a kernel, and let it call them."""
     function, shares, runs = module[call.kernel], [], []
     shared = [each.buffer for each in parts.shared]

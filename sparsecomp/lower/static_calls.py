@@ -26,7 +26,7 @@ class Place(NamedTuple):
     at: int
 
 
-class KernelCall(NamedTuple):
+class StaticCall(NamedTuple):
     """A call of a compiled function."""
 
     kernel: ir.GlobalVar
@@ -49,7 +49,7 @@ class StaticCalls:
     """
 
     main: relax.Function
-    kernels: list[KernelCall] = field(default_factory=list)
+    kernels: list[StaticCall] = field(default_factory=list)
     size: int = 0
     inputs: list[tuple[tuple[int, ...], str]] = field(default_factory=list)
     results: list[tuple[tuple[int, ...], str]] = field(default_factory=list)
@@ -90,7 +90,7 @@ class StaticCalls:
             self._places[variable] = self._allocated(variable)
         elif isinstance(value, relax.Call) and isinstance(value.op, ir.GlobalVar):
             places = [self._place(each) for each in value.args]
-            self.kernels.append(KernelCall(value.op, [shape_of(each) for each in value.args], places))
+            self.kernels.append(StaticCall(value.op, [shape_of(each) for each in value.args], places))
         elif not isinstance(value, relax.Tuple):
             raise NotStaticError(str(value))
 

@@ -15,7 +15,8 @@ from torch import fx
 from tvm import te, topi
 
 from sparsecomp.lower.context import Context
-from sparsecomp.lower.placement import ALIGNMENT, JOINS, PART
+from sparsecomp.lower.placement import JOINS, PART
+from sparsecomp.memory_plan import ALIGNMENT
 from sparsecomp.program import arguments
 
 aten = torch.ops.aten

@@ -1,9 +1,10 @@
 """The kernels that a program of known sizes runs, and where in memory their arguments are.
 
-Read after memory was planned: what `main` does is allocate, look at tensors in another shape, and call kernels.
+Read before memory is planned: what `main` does is allocate, look at tensors in another shape, and call kernels.
 """
 
 import math
+import sys
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
@@ -11,6 +12,7 @@ from typing import Any, NamedTuple
 import tvm
 from tvm import ir, relax, tirx
 
+from sparsecomp.lower.buffers import Buffer, arrange
 from sparsecomp.lower.calls import bindings, is_call, returned
 from sparsecomp.memory_plan import ALIGNMENT
 
@@ -23,6 +25,13 @@ class Place(NamedTuple):
     """Where a tensor is: in which input, weight or result, or at which byte of the buffer of all others."""
 
     kind: str
+    at: int
+
+
+class _Part(NamedTuple):
+    """Where a tensor is, before the buffers have their places: in which of them, at which byte."""
+
+    buffer: int
     at: int
 
 
@@ -58,14 +67,20 @@ class StaticCalls:
         *inputs, self._weights = self.main.params
         self.weights = len(self._weights.ty.fields)
         self.inputs = [(shape_of(each), str(each.ty.dtype)) for each in inputs]
-        self._places = {variable: Place("input", index) for index, variable in enumerate(inputs)}
+        self._places: dict[Any, Place | _Part] = {each: Place("input", index) for index, each in enumerate(inputs)}
         self._storages: dict[Any, int] = {}
+        self._buffers: list[Buffer] = []
+        self._calls: list[Any] = []
         self._sources = _sources(self.main)
         self._own = self._find_results()
         for binding in bindings(self.main):
             self._read(binding.var, binding.value)
         if self._own:
             raise NotStaticError("an input or a weight is returned")
+        starts, self.size = arrange(self._buffers)
+        for call in self._calls:
+            places = [_placed(self._place(each), starts) for each in call.args]
+            self.kernels.append(StaticCall(call.op, [shape_of(each) for each in call.args], places))
 
     def _find_results(self) -> dict[Any, int]:
         """Which allocation is which result."""
@@ -83,31 +98,43 @@ class StaticCalls:
         elif variable in self._sources:
             self._places[variable] = self._place(self._sources[variable])
         elif is_call(value, "relax.memory.alloc_storage"):
-            self._storages[variable] = self._take(aligned_bytes(value.args[0].values, "uint8"))
+            self._storages[variable] = self._new_buffer(aligned_bytes(value.args[0].values, "uint8"))
         elif is_call(value, "relax.memory.alloc_tensor"):
-            self._places[variable] = Place("buffer", self._storages[value.args[0]] + int(value.args[1].value))
+            self._places[variable] = _Part(self._storages[value.args[0]], int(value.args[1].value))
         elif is_call(value, "relax.builtin.alloc_tensor"):
             self._places[variable] = self._allocated(variable)
         elif isinstance(value, relax.Call) and isinstance(value.op, ir.GlobalVar):
-            places = [self._place(each) for each in value.args]
-            self.kernels.append(StaticCall(value.op, [shape_of(each) for each in value.args], places))
+            self._call(value)
         elif not isinstance(value, relax.Tuple):
             raise NotStaticError(str(value))
 
-    def _allocated(self, variable: Any) -> Place:
+    def _call(self, call: Any) -> None:
+        """A kernel, which needs its arguments now."""
+        for each in call.args:
+            place = self._place(each)
+            if isinstance(place, _Part):
+                buffer, now = self._buffers[place.buffer], len(self._calls)
+                buffer.first, buffer.last = min(buffer.first, now), now
+        self._calls.append(call)
+
+    def _allocated(self, variable: Any) -> Place | _Part:
         if variable in self._own:
             return Place("result", self._own.pop(variable))
-        return Place("buffer", self._take(aligned_bytes(shape_of(variable), variable.ty.dtype)))
+        return _Part(self._new_buffer(aligned_bytes(shape_of(variable), variable.ty.dtype)), 0)
 
-    def _place(self, argument: Any) -> Place:
+    def _place(self, argument: Any) -> Place | _Part:
         if not isinstance(argument, relax.Var) or argument not in self._places:
             raise NotStaticError(str(argument))
         return self._places[argument]
 
-    def _take(self, size: int) -> int:
-        """Where that many bytes of the buffer begin."""
-        start, self.size = self.size, self.size + size
-        return start
+    def _new_buffer(self, size: int) -> int:
+        """The number of a buffer that no call needs yet."""
+        self._buffers.append(Buffer(size, first=sys.maxsize, last=-1))
+        return len(self._buffers) - 1
+
+
+def _placed(place: Place | _Part, starts: list[int]) -> Place:
+    return Place("buffer", starts[place.buffer] + place.at) if isinstance(place, _Part) else place
 
 
 def _sources(main: relax.Function) -> dict[Any, Any]:

@@ -96,7 +96,6 @@ class _Builder:
         p, parts = self.problem, self.schedule.workers
         with IRBuilder() as builder, T.prim_func(s_tir=True):
             T.func_name("channel_panel")
-            T.func_attr({"tirx.noalias": True})
             self._declare()
             source = self._padded() if any(p.padding) else self.x
             units = self.images * p.groups * self.panels * self.chunks

@@ -62,7 +62,6 @@ class _Builder:
     def build(self) -> tvm.tirx.PrimFunc:
         with IRBuilder() as builder, T.prim_func(s_tir=True):
             T.func_name("row_panel")
-            T.func_attr({"tirx.noalias": True})
             self.side.declare_input()
             self._declare_weight()
             self.side.declare_output()

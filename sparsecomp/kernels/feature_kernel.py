@@ -63,7 +63,6 @@ class _Builder:
         parts, size = self.schedule.workers, self.schedule.tokens
         with IRBuilder() as builder, T.prim_func(s_tir=True):
             T.func_name("feature_panel")
-            T.func_attr({"tirx.noalias": True})
             self._declare()
             tokens = self.rows if isinstance(self.rows, int) else let("n", tirx.Cast("int32", self.rows))
             self.full = let("full_tiles", tokens // size)

@@ -51,7 +51,6 @@ def build(problem: Enlargement, target: Target) -> tvm.tirx.PrimFunc:
     p = problem
     with IRBuilder() as builder, T.prim_func(s_tir=True):
         T.func_name("interleave")
-        T.func_attr({"tirx.noalias": True})
         x = argument("x", (p.batch, p.channels, p.height, p.width))
         y = argument("y", (p.batch, p.out_channels, p.height * p.rows, p.width * p.columns))
 

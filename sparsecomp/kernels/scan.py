@@ -105,7 +105,6 @@ class _Builder:
     def build(self) -> tirx.PrimFunc:
         with IRBuilder() as builder, T.prim_func(s_tir=True):
             T.func_name(f"{self.spec.cell}_scan")
-            T.func_attr({"tirx.noalias": True})
             self._declare()
             blocks = let("blocks", _over(self.batch + (self.rows - 1), self.rows))
             tasks = let("tasks", blocks * self.spec.directions)

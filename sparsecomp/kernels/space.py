@@ -52,7 +52,7 @@ def space(problem: Problem, stats: WeightStats | float, target: Target) -> list[
 
     ranked = sorted(timed(candidates), key=itemgetter(0))
     if target.cores > 1 and not _size_varies(problem):
-        ranked += timed(replace(s, workers=1) for _, s in ranked[:ALONE] if not _spills_alone(s, target))
+        ranked += timed(replace(s, workers=1) for _, s in ranked[:ALONE])
         ranked.sort(key=itemgetter(0))
     return [s for _, s in ranked]
 
@@ -62,15 +62,6 @@ def _widths(rows: int, target: Target) -> tuple[Target, ...]:
     if target.fma_units > 1 or rows % target.lanes == 0:
         return (target,)
     return target, at_width(target, target.lanes // 2)
-
-
-def _spills_alone(schedule: Schedule, target: Target) -> bool:
-    """Whether LLVM spills the sums on one thread, which takes twice as long.
-
-    It then knows the bounds of all loops, and keeps the factors of Winograd's transforms in registers throughout: with
-    16 of them, too few are left.
-    """
-    return isinstance(schedule, WinogradTileSchedule) and target.vector_registers <= 16
 
 
 def _size_varies(problem: Problem) -> bool:
@@ -147,8 +138,6 @@ def _winograd_schedules(problem: ConvProblem, target: Target) -> Iterator[Schedu
 
 def _winograd_tile_schedules(problem: ConvProblem, target: Target) -> Iterator[Schedule]:
     """Panels of nearly equal size, as many as share evenly among the workers."""
-    if target.cores == 1 and target.vector_registers <= 16:
-        return  # see _spills_alone
     for outputs, rows, across in _chunks(problem):
         for each in _widths(rows * across, target):
             all_vectors = -(-rows * across // each.lanes)
@@ -205,14 +194,14 @@ def _column_schedules(problem: Problem, target: Target) -> list[Schedule]:
 def _register_tiles(target: Target) -> Iterator[tuple[int, int, int]]:
     """Rows, vectors and slices whose sums fit the registers; only single rows gain from slices.
 
-    Of higher panels LLVM loads what comes next early, and spills where that leaves no registers: seen in the machine
-    code for 16 of them with none to spare, and for 32 with less than four.
+    Of higher panels LLVM loads what comes next early, all weights of a column where it has a single vector, and spills
+    where that leaves no registers: seen in the machine code for 16 of them with none to spare, for 32 with less than 4.
     """
     spare = 1 if target.vector_registers <= 16 else 4
     for rows in (*PANEL_ROWS, 6):
         for vectors in range(1, 13):
             for slice in SLICES if rows == 1 else (1,):
-                registers = rows * vectors + vectors + 1 + spare if rows > 1 else slice * (vectors + 1)
+                registers = rows * max(vectors, 2) + vectors + 1 + spare if rows > 1 else slice * (vectors + 1)
                 fits = registers <= target.vector_registers and vectors * target.lanes <= 256
                 if fits and (slice == 1 or vectors * slice <= target.vector_registers // 2):
                     yield rows, vectors, slice

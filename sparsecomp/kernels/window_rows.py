@@ -70,7 +70,6 @@ class WindowRows(ABC):
         w = self.window
         with IRBuilder() as builder, T.prim_func(s_tir=True):
             T.func_name(self.name)
-            T.func_attr({"tirx.noalias": True})
             self.x = argument("x", (w.batch, w.channels, w.height, w.width))
             self.declare()
             self.y = argument("y", (w.batch, w.channels, w.out_height, w.out_width))

@@ -77,7 +77,6 @@ class Winograd(ABC):
         p, parts = self.problem, self.workers
         with IRBuilder() as builder, T.prim_func(s_tir=True):
             T.func_name("winograd")
-            T.func_attr({"tirx.noalias": True})
             batch = tirx.Var("batch", "int64") if p.batch is None else p.batch
             self.x = argument("x", (batch, p.in_channels, p.height, p.width))
             self.values = argument("values", (self.panels * self.positions * p.in_channels * self.panel,))

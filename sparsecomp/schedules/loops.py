@@ -106,4 +106,4 @@ def choose(condition: Expr, then: Stmt, other: Stmt | None = None) -> Stmt:
 def function(params: Sequence[Buffer], body: Stmt, name: str) -> tirx.PrimFunc:
     """A function of ``params``, the last ones the outputs."""
     func = tirx.PrimFunc(list(params), body)
-    return func.with_attr({"global_symbol": name, "tirx.noalias": True, "s_tir": True})
+    return func.with_attr({"global_symbol": name, "s_tir": True})

@@ -77,6 +77,8 @@ class Target:
             "num-cores": self.cores,
             # At level 3 LLVM writes out short loops of products completely, and spills their sums.
             "opt-level": 2,
+            # LLVM keeps constants of outer loops in registers throughout, and then has none left for the sums.
+            "cl-opt": ["-disable-machine-licm:bool=1"],
             # Left out, TVM assumes 512 bits on every x86-64.
             "vector-width": self.vector_bits,
         }

@@ -7,7 +7,10 @@ import re
 from dataclasses import replace
 
 import pytest
+import torch
+from torch import nn
 
+import sparsecomp
 from sparsecomp.kernels.problem import ConvProblem, LinearProblem, Problem
 from sparsecomp.kernels.row_panel import build
 from sparsecomp.kernels.schedule import ChannelSchedule, ColumnSchedule, FeatureSchedule, Schedule, WinogradTileSchedule
@@ -44,7 +47,11 @@ def splat_tiles(target: Target) -> dict[tuple[str, int, int], tuple[Problem, Cha
 def product_loop(problem: Problem, schedule: Schedule, target: Target, mark: str = "") -> list[str]:
     """The lines of the innermost loop with the most FMAs, of those in which ``mark`` occurs."""
     compiled = compile_kernel(build(problem, schedule), target)
-    lines = compiled.mod.inspect_source("asm").splitlines()
+    return most_products(compiled.mod.inspect_source("asm").splitlines(), mark)
+
+
+def most_products(lines: list[str], mark: str = "") -> list[str]:
+    """The innermost loop of a machine code with the most FMAs, of those in which ``mark`` occurs."""
     labels = {line.split(":")[0]: i for i, line in enumerate(lines) if re.match(r"\.\w+:", line)}
     jumps = ((i, re.search(r"\tj\w+\t(\.\w+)", line)) for i, line in enumerate(lines))
     loops = [(labels[m[1]], i) for i, m in jumps if m and labels.get(m[1], i) < i]
@@ -76,9 +83,7 @@ def test_no_tile_of_the_dense_kernels_spills_its_sums(target: Target) -> None:
 
 @CPUS
 def test_winograd_by_tiles_does_not_spill_its_sums(target: Target) -> None:
-    """On two threads; `space` has why not on one."""
     tiles = ConvProblem(1, 19, 48, 56, 56, (3, 3), (1, 1), (1, 1, 1, 1))
-    target = replace(target, cores=2)
     schedules = [s for s in space(tiles, 1.0, target) if isinstance(s, WinogradTileSchedule) and s.outputs == 4]
     large = {(s.panel, s.vectors): s for s in schedules if 2 * s.panel * s.vectors >= target.vector_registers}
     assert large
@@ -86,3 +91,22 @@ def test_winograd_by_tiles_does_not_spill_its_sums(target: Target) -> None:
         loop = product_loop(tiles, schedule, target, "prefetcht1")
         assert sum("vfmadd" in line for line in loop) >= schedule.panel * schedule.vectors, tile
         assert not spills(loop), (tile, spills(loop)[:3])
+
+
+@CPUS
+@pytest.mark.parametrize(
+    "layer",
+    [
+        nn.Conv2d(38, 77, 3, stride=2, padding=1),  # the column kernel: its masks were kept in registers throughout
+        nn.Conv2d(19, 38, 3, stride=2, padding=1),
+        nn.Conv2d(38, 38, 3, padding=1),  # Winograd's algorithm
+    ],
+)
+def test_programs_do_not_spill_what_kernels_do_not(layer: nn.Conv2d, target: Target) -> None:
+    """In a program a kernel is a function of a worker's share, of which LLVM knows more: that has led it to spill."""
+    x = torch.randn(1, layer.in_channels, 20, 20)
+    library = sparsecomp.compile(layer.eval(), replace(target, cores=2), (x,), verify=False).prepare()
+    (code,) = library.executable.mod.imports
+    loop = most_products(code.inspect_source("asm").splitlines())
+    assert sum("vfmadd" in line for line in loop) >= 8
+    assert not spills(loop), spills(loop)[:3]

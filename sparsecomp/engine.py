@@ -153,8 +153,11 @@ def _aligned_copy(tensor: Any) -> Any:
     try:
         if torch is not None and isinstance(tensor, torch.Tensor):
             return torch.empty(tensor.shape, dtype=tensor.dtype).copy_(tensor)
-        copy = tvm.runtime.empty(tensor.shape, str(tensor.dtype))
-        copy.copyfrom(np.array(tensor, order="C"))
+        given = np.asarray(tensor)
+        memory = np.empty(given.nbytes + ALIGNMENT, np.uint8)
+        first = -memory.ctypes.data % ALIGNMENT
+        copy = memory[first : first + given.nbytes].view(given.dtype).reshape(given.shape)
+        np.copyto(copy, given)
     except (RuntimeError, TypeError, ValueError) as error:
         raise InputError(
             f"call: {type(tensor).__name__} cannot be read ({error}); pass a dense tensor or array"

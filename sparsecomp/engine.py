@@ -153,11 +153,8 @@ def _aligned_copy(tensor: Any) -> Any:
     try:
         if torch is not None and isinstance(tensor, torch.Tensor):
             return torch.empty(tensor.shape, dtype=tensor.dtype).copy_(tensor)
-        given = np.asarray(tensor)
-        memory = np.empty(given.nbytes + ALIGNMENT, np.uint8)
-        first = -memory.ctypes.data % ALIGNMENT
-        copy = memory[first : first + given.nbytes].view(given.dtype).reshape(given.shape)
-        np.copyto(copy, given)
+        copy = tvm.runtime.empty(tensor.shape, str(tensor.dtype))
+        np.copyto(np.from_dlpack(copy), tensor)
     except (RuntimeError, TypeError, ValueError) as error:
         raise InputError(
             f"call: {type(tensor).__name__} cannot be read ({error}); pass a dense tensor or array"

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from sparsecomp.memory_plan import ALIGNMENT
+from sparsecomp.kernels.emit import spread
 
 
 @dataclass
@@ -39,10 +39,6 @@ def arrange(buffers: Sequence[Buffer]) -> tuple[list[int], int]:
         for other in sorted((each for each in placed if mine.meets(buffers[each])), key=lambda each: starts[each]):
             if starts[index] + mine.size <= starts[other]:
                 break
-            starts[index] = max(starts[index], starts[other] + _spread(buffers[other].size))
+            starts[index] = max(starts[index], starts[other] + 4 * spread(buffers[other].size // 4))
         placed.append(index)
     return starts, max((start + buffer.size for start, buffer in zip(starts, buffers, strict=True)), default=0)
-
-
-def _spread(size: int) -> int:
-    return (size // ALIGNMENT | 1) * ALIGNMENT

@@ -70,7 +70,7 @@ class StaticCalls:
         self._places: dict[Any, Place | _Part] = {each: Place("input", index) for index, each in enumerate(inputs)}
         self._storages: dict[Any, int] = {}
         self._buffers: list[Buffer] = []
-        self._calls: list[Any] = []
+        self._calls: list[tuple[Any, list[Place | _Part]]] = []
         self._sources = _sources(self.main)
         self._own = self._find_results()
         for binding in bindings(self.main):
@@ -78,9 +78,9 @@ class StaticCalls:
         if self._own:
             raise NotStaticError("an input or a weight is returned")
         starts, self.size = arrange(self._buffers)
-        for call in self._calls:
-            places = [_placed(self._place(each), starts) for each in call.args]
-            self.kernels.append(StaticCall(call.op, [shape_of(each) for each in call.args], places))
+        for call, places in self._calls:
+            shapes = [shape_of(each) for each in call.args]
+            self.kernels.append(StaticCall(call.op, shapes, [_placed(each, starts) for each in places]))
 
     def _find_results(self) -> dict[Any, int]:
         """Which allocation is which result."""
@@ -110,12 +110,10 @@ class StaticCalls:
 
     def _call(self, call: Any) -> None:
         """A kernel, which needs its arguments now."""
-        for each in call.args:
-            place = self._place(each)
-            if isinstance(place, _Part):
-                buffer, now = self._buffers[place.buffer], len(self._calls)
-                buffer.first, buffer.last = min(buffer.first, now), now
-        self._calls.append(call)
+        now, places = len(self._calls), [self._place(each) for each in call.args]
+        for buffer in (self._buffers[each.buffer] for each in places if isinstance(each, _Part)):
+            buffer.first, buffer.last = min(buffer.first, now), now
+        self._calls.append((call, places))
 
     def _allocated(self, variable: Any) -> Place | _Part:
         if variable in self._own:

@@ -82,8 +82,10 @@ def test_no_tile_of_the_dense_kernels_spills_its_sums(target: Target) -> None:
 
 
 @CPUS
-def test_winograd_by_tiles_does_not_spill_its_sums(target: Target) -> None:
+@pytest.mark.parametrize("cores", [1, 2])
+def test_winograd_by_tiles_does_not_spill_its_sums(target: Target, cores: int) -> None:
     tiles = ConvProblem(1, 19, 48, 56, 56, (3, 3), (1, 1), (1, 1, 1, 1))
+    target = replace(target, cores=cores)
     schedules = [s for s in space(tiles, 1.0, target) if isinstance(s, WinogradTileSchedule) and s.outputs == 4]
     large = {(s.panel, s.vectors): s for s in schedules if 2 * s.panel * s.vectors >= target.vector_registers}
     assert large

@@ -58,6 +58,9 @@ class Parts:
 
     def cut(self, leaves: Sequence[Any]) -> Iterator[list[Any]]:
         """The flat inputs of each part."""
+        if self.count == 1:
+            yield list(leaves)
+            return
         for part in range(self.count):
             yield [_share(leaf, part, self.count) if i in self.inputs else leaf for i, leaf in enumerate(leaves)]
 

@@ -105,6 +105,23 @@ def test_inputs_of_both_frameworks_give_torch(affine):
     assert isinstance(affine(BASE.numpy(), torch.ones(6)), torch.Tensor)
 
 
+def test_a_call_is_checked_unless_it_is_like_the_last(affine):
+    y = torch.ones(6)
+    expected = affine(BASE, y)
+    for wrong in (BASE[:3], BASE.double(), BASE.numpy().astype(np.float64), "x", torch.zeros(4, 6, device="meta")):
+        with pytest.raises(InputError, match="call: input"):
+            affine(wrong, y)
+        assert torch.equal(affine(BASE, y), expected)
+
+
+def test_a_fixed_value_is_checked_in_every_call():
+    program = sparsecomp.compile(net(lambda net, x, scale: x * scale), "native", (torch.ones(3), 2))
+    for _ in range(2):
+        assert torch.equal(program(torch.ones(3), 2), torch.full((3,), 2.0))
+        with pytest.raises(InputError, match="was fixed to 2"):
+            program(torch.ones(3), 3)
+
+
 def test_inputs_are_not_written(affine):
     x, y = BASE.clone(), torch.ones(6)
     affine(x, y)

@@ -6,7 +6,9 @@
                 load a vector of the input, once, and join it to all results of the block that it belongs to
 
 Nothing is copied or padded. What lies above and below the image is left out when the code is made; what lies beside it
-is masked, in the strips at the sides only. With stride 2 every other lane is picked from two vectors side by side.
+is masked, in the strips at the sides only. With stride 2 every other lane is picked from two vectors side by side, in
+the order that shuffles within 128 bits give, of which a core starts most; results are put in order before they are
+stored.
 """
 
 from abc import ABC, abstractmethod
@@ -93,10 +95,10 @@ class WindowRows(ABC):
         """What to store for a vector at this row and column; ``like`` is a place with the same lanes outside."""
 
     def _workers(self) -> int:
-        """One where it takes less than to wake the others."""
+        """One where it takes less than to wait for the others."""
         w = self.window
         taps = w.channels * w.out_height * w.out_width * w.size[0] * w.size[1]
-        return self.cores if not isinstance(w.batch, int) or w.batch * taps >= 4 * MIN_WORK else 1
+        return self.cores if not isinstance(w.batch, int) or w.batch * taps >= MIN_WORK // 2 else 1
 
     def _plane(self, image: Expr, channel: Expr) -> None:
         self.at = (image, channel)
@@ -144,7 +146,8 @@ class WindowRows(ABC):
                     store(results, self.join(results[places[h]], vector, row - h * down, s), places[h])
         for h, place in enumerate(places):
             at = (first[0] + h, first[1])
-            self._store(self.finish(let("result", results[place]), at, (like[0] + h, like[1])), at, like[0] + h)
+            result = self._in_order(let("result", results[place]))
+            self._store(self.finish(result, at, (like[0] + h, like[1])), at, like[0] + h)
 
     def _row(self, row: Expr, column: Expr, like: int) -> list[Expr]:
         """For each column of the window, the vector of inputs at it."""
@@ -154,8 +157,15 @@ class WindowRows(ABC):
         found: list[Expr] = []
         for s in range(0, columns, 2):
             pair = [self._input(row, column + s + shift, like + s + shift) for shift in (0, lanes)]
-            found += [shuffle(pair, list(range(odd, 2 * lanes, 2))) for odd in range(min(2, columns - s))]
+            found += [shuffle(pair, [at + odd for at in _every_other(lanes)]) for odd in range(min(2, columns - s))]
         return found
+
+    def _in_order(self, results: Expr) -> Expr:
+        """What was computed of such vectors, neighbours in neighbouring lanes."""
+        if self.window.stride[1] == 1:
+            return results
+        places = _every_other(self.lanes)
+        return shuffle([results], [places.index(2 * lane) for lane in range(self.lanes)])
 
     def _input(self, row: Expr, column: Expr, like: int) -> Expr:
         """A vector of an input row, with the border beside the image."""
@@ -171,6 +181,13 @@ class WindowRows(ABC):
         over = w.out_width < self.lanes and row * w.out_width + self.lanes > w.out_height * w.out_width
         mask = below(_int(at[1]), _int(w.out_width), self.lanes) if over else None
         put(self.y, value, mask, self.lanes, *self.at, *at)
+
+
+def _every_other(lanes: int) -> list[int]:
+    """The even lanes of two vectors in a row, as blocks of 128 bits of both hold them."""
+    block = min(4, lanes)
+    starts = [(start, side) for start in range(0, lanes, block) for side in (0, lanes)]
+    return [side + start + lane for start, side in starts for lane in range(0, block, 2)]
 
 
 def _int(value: Expr) -> Expr:

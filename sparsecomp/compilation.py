@@ -4,6 +4,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -80,7 +81,11 @@ class Compilation:
 
     def assemble(self, leaves: list[Any]) -> Any:
         """Outputs in the model's own classes, from the flat ones."""
-        return pytree.tree_unflatten(leaves, self.stages.programs["captured"].output_spec())
+        return self._output_spec.unflatten(leaves)
+
+    @cached_property
+    def _output_spec(self) -> pytree.TreeSpec:
+        return self.stages.programs["captured"].output_spec()
 
     def run(self, args: Any, kwargs: dict[str, Any] | None) -> Library:
         """All stages in order; see `sparsecomp.compile` for the arguments and errors."""

@@ -135,3 +135,10 @@ def strip_of(across: int, lanes: int) -> int:
     while strip > 4 and strip // 2 >= across:
         strip //= 2
     return strip
+
+
+def tile_vectors(rows: int, across: int, lanes: int) -> int:
+    """Vectors of the tiles of so many rows, one after the other: the last strip may end beyond the last tile."""
+    strip = strip_of(across, lanes)
+    reach = (rows - 1) * across + -(-across // strip) * strip
+    return -(-reach // lanes)

@@ -6,7 +6,7 @@ from dataclasses import replace
 from operator import itemgetter
 
 from sparsecomp.kernels.cost import PANEL_ROWS, WeightStats, at_width, predict
-from sparsecomp.kernels.geometry import allows_direct, flatten, geometry, suits_winograd
+from sparsecomp.kernels.geometry import allows_direct, flatten, geometry, suits_winograd, tile_vectors
 from sparsecomp.kernels.problem import ConvProblem, LinearProblem, Problem
 from sparsecomp.kernels.schedule import (
     ChannelSchedule,
@@ -140,7 +140,7 @@ def _winograd_tile_schedules(problem: ConvProblem, target: Target) -> Iterator[S
     """Panels of nearly equal size, as many as share evenly among the workers."""
     for outputs, rows, across in _chunks(problem):
         for each in _widths(rows * across, target):
-            all_vectors = -(-rows * across // each.lanes)
+            all_vectors = tile_vectors(rows, across, each.lanes)
             for vectors in sorted({-(-all_vectors // parts) for parts in (1, 2, 3, 4)}):
                 most = _most_sums(vectors, each)
                 if most < 1:

@@ -127,6 +127,15 @@ def test_few_channels_in_a_large_image_are_computed_by_tiles(target: Target) -> 
     assert isinstance(space(many, 1.0, target)[0], WinogradSchedule)
 
 
+@pytest.mark.parametrize(("channels", "size"), [(19, 56), (38, 48), (38, 96)])
+def test_the_transforms_of_a_chunk_stay_in_the_l2_cache(channels: int, size: int) -> None:
+    problem = ConvProblem(1, channels, channels, size, size, (3, 3), padding=(1, 1, 1, 1))
+    best = space(problem, 1.0, AVX2)[0]
+    assert isinstance(best, KINDS)
+    tiles = best.rows * -(-size // best.outputs)
+    assert 4 * (best.outputs + 2) ** 2 * tiles * channels < AVX2.l2_bytes / 2
+
+
 def test_the_model_prefers_it_for_dense_weights_only() -> None:
     problem = ConvProblem(1, 64, 64, 56, 56, (3, 3), padding=(1, 1, 1, 1))
     assert isinstance(space(problem, 1.0, HOST)[0], KINDS)

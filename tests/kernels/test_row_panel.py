@@ -362,3 +362,14 @@ def _sums(schedule: Schedule) -> int:
             return schedule.pixels
         case _:
             return schedule.rows * schedule.slice
+
+
+@pytest.mark.parametrize("activation", ["sigmoid", "silu", "tanh"])
+def test_activations_are_exact_at_every_value(activation: Activation) -> None:
+    """Small results too: a sigmoid of -80 is a probability that somebody takes the logarithm of."""
+    problem = LinearProblem(4001, 1, 8, Epilogue(activation=activation))
+    weight, inputs = operands(problem, 1.0, 0)
+    weight[:] = 1.0
+    inputs["x"] = np.linspace(-80, 80, 4001, dtype=np.float32)[:, None]
+    got = compute(problem, space(problem, 1.0, HOST)[0], HOST, weight, inputs)
+    np.testing.assert_allclose(got, expect(problem, weight, inputs), rtol=1e-6, atol=0)

@@ -134,7 +134,7 @@ class _OneFunction:
 
     def __call__(self, inputs: Sequence[Any], torch: Any) -> list[Any]:
         if torch is not None:
-            outputs = [torch.empty(shape, dtype=getattr(torch, dtype)) for shape, dtype in self._results]
+            outputs = [torch.empty(shape, dtype=getattr(torch, dtype), device="cpu") for shape, dtype in self._results]
             self._function(*inputs, self._table, *outputs)
             return outputs
         results = [tvm.runtime.empty(shape, dtype) for shape, dtype in self._results]
@@ -179,7 +179,7 @@ def _aligned_copy(tensor: Any) -> Any:
     torch = sys.modules.get("torch")
     try:
         if torch is not None and isinstance(tensor, torch.Tensor):
-            return torch.empty(tensor.shape, dtype=tensor.dtype).copy_(tensor)
+            return torch.empty(tensor.shape, dtype=tensor.dtype, device="cpu").copy_(tensor)
         copy = tvm.runtime.empty(tensor.shape, str(tensor.dtype))
         np.copyto(np.from_dlpack(copy), tensor)
     except (RuntimeError, TypeError, ValueError) as error:

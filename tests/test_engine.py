@@ -105,6 +105,13 @@ def test_inputs_of_both_frameworks_give_torch(affine):
     assert isinstance(affine(BASE.numpy(), torch.ones(6)), torch.Tensor)
 
 
+@pytest.mark.parametrize("given", [BASE, BASE.t().contiguous().t()], ids=["plain", "copied"])
+def test_results_are_on_the_cpu_whatever_the_default_device(affine, given):
+    with torch.device("meta"):
+        result = affine(given, LAYOUTS["torch"][0])
+    assert torch.equal(result, given * 2 + BASE[0])
+
+
 def test_a_call_is_checked_unless_it_is_like_the_last(affine):
     y = torch.ones(6)
     expected = affine(BASE, y)

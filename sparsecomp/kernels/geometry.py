@@ -137,8 +137,12 @@ def strip_of(across: int, lanes: int) -> int:
     return strip
 
 
-def tile_vectors(rows: int, across: int, lanes: int) -> int:
-    """Vectors of the tiles of so many rows, one after the other: the last strip may end beyond the last tile."""
+def tile_reach(rows: int, across: int, lanes: int) -> int:
+    """How far the tiles of so many rows reach, one row after the other: the last strip may end beyond the last tile."""
     strip = strip_of(across, lanes)
-    reach = (rows - 1) * across + -(-across // strip) * strip
-    return -(-reach // lanes)
+    return (rows - 1) * across + -(-across // strip) * strip
+
+
+def tile_vectors(rows: int, across: int, lanes: int) -> int:
+    """Vectors of these tiles."""
+    return -(-tile_reach(rows, across, lanes) // lanes)

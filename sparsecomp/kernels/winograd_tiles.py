@@ -25,7 +25,7 @@ from sparsecomp.kernels.emit import (
     spread,
     store,
 )
-from sparsecomp.kernels.geometry import strip_of, tile_vectors
+from sparsecomp.kernels.geometry import strip_of, tile_reach, tile_vectors
 from sparsecomp.kernels.problem import ConvProblem
 from sparsecomp.kernels.schedule import WinogradTileSchedule
 from sparsecomp.kernels.winograd import Winograd
@@ -42,9 +42,8 @@ class WinogradTiles(Winograd):
         self.strip = strip_of(self.across, lanes)
         self.strips = -(-self.across // self.strip)
         # Strips may end beyond their row of tiles; the next row overwrites that.
-        reach = (self.chunk - 1) * self.across + self.strips * self.strip
         self.vectors = tile_vectors(self.chunk, self.across, lanes)
-        self.filled = reach == self.vectors * lanes
+        self.filled = tile_reach(self.chunk, self.across, lanes) == self.vectors * lanes
         self.stride = self.vectors * lanes if self.vectors == schedule.vectors else spread(self.vectors * lanes)
         self.input_size = spread(p.in_channels * self.stride)
         self.product_size = spread(schedule.group * self.panel * self.stride)

@@ -1,7 +1,7 @@
 """The functions an epilogue may apply, as vector expressions without calls."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 from tvm import tirx
 
@@ -47,6 +47,15 @@ def finish(value: Expr, bias: Expr | None, residual: Expr | None, epilogue: Epil
 def is_long(epilogue: Epilogue) -> bool:
     """Whether the code of an epilogue should be in a loop rather than be repeated for each register."""
     return epilogue.activation not in (None, "relu", "relu6", "clamp")
+
+
+def pieces(size: int, lanes: int, epilogue: Epilogue) -> Iterator[tuple[int, int]]:
+    """Where the vectors of a row begin that are finished at once, and how wide they are.
+
+    Two of the processor's where the code is long: one is computed while the other waits.
+    """
+    width = 2 * lanes if is_long(epilogue) else lanes
+    return ((start, min(width, size - start)) for start in range(0, size, width))
 
 
 def activate(x: Expr, epilogue: Epilogue, lanes: int) -> Expr:
@@ -104,15 +113,21 @@ def tanh(x: Expr, lanes: int) -> Expr:
 
 
 def _polynomial(x: Expr, coefficients: tuple[float, ...], lanes: int) -> Expr:
-    """By Estrin's scheme: Horner's is one long chain, each step of which waits for the one before."""
-    terms, power = [splat(coefficient, lanes) for coefficient in coefficients], x
-    while len(terms) > 1:
-        power = let("power", power)
-        pairs = zip(terms[::2], terms[1::2], strict=False)
-        rest = terms[len(terms) // 2 * 2 :]
-        terms = [*(let("term", low + high * power) for low, high in pairs), *rest]
-        power = power * power
-    return terms[0]
+    """By Horner's scheme in three chains of every third coefficient each: in one, each step waits for the one before.
+
+    Estrin's scheme waits less, and takes more instructions: it overwrites values that are still needed.
+    """
+    square = let("square", x * x)
+    cube = let("cube", square * x)
+    low, middle, high = (_horner(cube, coefficients[i::3], lanes) for i in range(3))
+    return low + let("sum", middle + high * x) * x
+
+
+def _horner(x: Expr, coefficients: tuple[float, ...], lanes: int) -> Expr:
+    total = splat(coefficients[-1], lanes)
+    for each in coefficients[-2::-1]:
+        total = let("sum", splat(each, lanes) + total * x)
+    return total
 
 
 def _gelu_inner(x: Expr, lanes: int) -> Expr:
@@ -122,9 +137,9 @@ def _gelu_inner(x: Expr, lanes: int) -> Expr:
 
 
 def _gelu(x: Expr, lanes: int) -> Expr:
-    """``x / 2 (1 + erf(x / sqrt(2)))``; erf to 6e-7 by a polynomial, which needs neither a division nor exp."""
-    z = x * splat(1 / math.sqrt(2), lanes)
-    z = let("z", tirx.max(tirx.min(z, splat(ERF_LIMIT, lanes)), splat(-ERF_LIMIT, lanes)))
-    s = let("s", z * z * splat(2 / ERF_LIMIT**2, lanes) - splat(1.0, lanes))
-    half = x * splat(0.5, lanes)
-    return half + half * (z * _polynomial(s, ERF, lanes))
+    """``x (1 / 2 + erf(x / sqrt(2)) / 2)``; erf to 6e-7 by a polynomial, which needs neither a division nor exp."""
+    limit = ERF_LIMIT * math.sqrt(2)
+    t = let("t", tirx.max(tirx.min(x, splat(limit, lanes)), splat(-limit, lanes)))
+    s = let("s", t * t * splat(2 / limit**2, lanes) - splat(1.0, lanes))
+    series = _polynomial(s, tuple(c / math.sqrt(8) for c in ERF), lanes)
+    return x * (t * series + splat(0.5, lanes))

@@ -31,7 +31,7 @@ from sparsecomp.kernels.emit import (
     splat,
     store,
 )
-from sparsecomp.kernels.epilogue import finish, is_long
+from sparsecomp.kernels.epilogue import finish, is_long, pieces
 from sparsecomp.kernels.problem import LinearProblem
 from sparsecomp.kernels.schedule import FeatureSchedule
 
@@ -188,12 +188,14 @@ class _Builder:
             self._finish_token(line, panel, t, token + t)
 
     def _finish_token(self, sums: Expr, panel: Expr, t: Expr, token: Expr) -> None:
-        lanes = self.schedule.lanes
-        for v, feature, mask in self._vectors(panel):
-            bias = None if self.bias is None else load(self.bias, mask, lanes, feature)
-            residual = None if self.residual is None else load(self.residual, mask, lanes, token, feature)
-            value = load(sums, None, lanes, t * self.panel + v)
-            put(self.y, finish(value, bias, residual, self.problem.epilogue, lanes), mask, lanes, token, feature)
+        out, epilogue = self.problem.out_features, self.problem.epilogue
+        for v, width in pieces(self.panel, self.schedule.lanes, epilogue):
+            feature = panel * self.panel + v
+            mask = None if out % self.panel == 0 else below(feature, out, width)
+            bias = None if self.bias is None else load(self.bias, mask, width, feature)
+            residual = None if self.residual is None else load(self.residual, mask, width, token, feature)
+            value = finish(load(sums, None, width, t * self.panel + v), bias, residual, epilogue, width)
+            put(self.y, value, mask, width, token, feature)
 
     def _vectors(self, panel: Expr) -> list[tuple[int, Expr, Expr | None]]:
         """The vectors of a panel: their offset in it, first feature, and mask where features may be missing."""

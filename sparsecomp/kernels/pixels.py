@@ -16,7 +16,7 @@ from sparsecomp.kernels.emit import (
     ramp,
     splat,
 )
-from sparsecomp.kernels.epilogue import finish, is_long
+from sparsecomp.kernels.epilogue import finish, is_long, pieces
 from sparsecomp.kernels.geometry import flatten, geometry, narrower
 from sparsecomp.kernels.image_packing import pack
 from sparsecomp.kernels.image_tile import Tile
@@ -168,10 +168,10 @@ class Pixels:
         """Columns are pixels: store the vectors of one row as they are."""
         lanes, columns, (first, size) = self.schedule.lanes, self.geometry.columns, stretch
         channel = let("channel", self.group * self.group_rows + row)
-        for v in range(0, size, lanes):
+        for v, width in pieces(size, lanes, self.problem.epilogue):
             at = let("at", first + v)
-            mask = None if columns % lanes == 0 else below(at, columns, lanes)
-            self._finish(load(sums, None, lanes, start + v), channel, at, mask)
+            mask = None if columns % width == 0 else below(at, columns, width)
+            self._finish(load(sums, None, width, start + v), channel, at, mask, width)
 
     def _store_parts(self, line: Buffer, start: Expr, row: Expr, stretch: tuple[Expr, int]) -> None:
         """Columns between image rows are not pixels: store what belongs to each image row."""
@@ -187,10 +187,9 @@ class Pixels:
                 # The last vector begins early rather than have lanes off, where the part is long enough.
                 column = let("column", tirx.min(left + chunk * lanes, tirx.max(right - lanes, left)))
                 sums = line[ramp(start + column - first, lanes)]
-                self._finish(sums, channel, column - gap, below(column, right, lanes))
+                self._finish(sums, channel, column - gap, below(column, right, lanes), lanes)
 
-    def _finish(self, sums: Expr, channel: Expr, pixel: Expr, mask: Expr | None) -> None:
-        lanes = self.schedule.lanes
+    def _finish(self, sums: Expr, channel: Expr, pixel: Expr, mask: Expr | None, lanes: int) -> None:
         index = (self.image, channel, pixel)
         bias = None if self.bias is None else splat(self.bias[channel], lanes)
         residual = None

@@ -21,7 +21,7 @@ from sparsecomp.kernels.emit import (
     store,
     transpose,
 )
-from sparsecomp.kernels.epilogue import finish, is_long
+from sparsecomp.kernels.epilogue import finish, is_long, pieces
 from sparsecomp.kernels.geometry import narrower
 from sparsecomp.kernels.problem import LinearProblem
 from sparsecomp.kernels.row_output import RowOf, SliceRows
@@ -179,13 +179,13 @@ class Tokens:
         return SliceRows(self.schedule, rows, self.group_rows, tile[1] * self.schedule.lanes)
 
     def _store_row(self, line: Buffer, start: Expr, row: Expr, tile: tuple[Expr, int]) -> None:
-        lanes = self.schedule.lanes
-        bias = None if self.bias is None else let("bias", splat(self.bias[row], lanes))
-        for v in range(0, tile[1] * lanes, lanes):
+        epilogue = self.problem.epilogue
+        for v, width in pieces(tile[1] * self.schedule.lanes, self.schedule.lanes, epilogue):
             place = (self.index, row, tile[0] * self.tile + v)
-            residual = None if self.residual is None else load(self.residual, None, lanes, *place)
-            value = finish(load(line, None, lanes, start + v), bias, residual, self.problem.epilogue, lanes)
-            put(self.y, value, None, lanes, *place)
+            bias = None if self.bias is None else splat(self.bias[row], width)
+            residual = None if self.residual is None else load(self.residual, None, width, *place)
+            value = finish(load(line, None, width, start + v), bias, residual, epilogue, width)
+            put(self.y, value, None, width, *place)
 
     def finish(self, sums: Buffer, begin: Expr, end: Expr) -> None:
         """Transpose the complete sums of the rows ``begin ... end`` back, apply the epilogue and store them.
@@ -203,9 +203,11 @@ class Tokens:
             line = scratch("line", lanes * step)
             for v in range(vectors):
                 self._turn(sums, m * step + v * lanes, t, line, v)
-            with T.serial(0, tirx.min(lanes, self.tokens - token)) as i:
-                for v in range(vectors):
-                    self._finish_vector(line, i * step + v * lanes, token + i, row + v * lanes, end)
+            with T.If(row + step <= end):
+                with T.Then():
+                    self._finish_lines(line, token, row, None)
+                with T.Else():
+                    self._finish_lines(line, token, row, below(row, end, step) if step > 1 else None)
 
     def _expect(self, row: Expr, token: Expr) -> None:
         """Prefetch what the next rows of these tokens are written to, and added from."""
@@ -222,10 +224,11 @@ class Tokens:
         for i, value in enumerate(transpose(columns, lanes)):
             store(line, value, ramp(i * self.line + vector * lanes, lanes))
 
-    def _finish_vector(self, line: Buffer, at: Expr, token: Expr, row: Expr, end: Expr) -> None:
-        lanes = self.schedule.lanes
-        mask = below(row, end, lanes) if lanes > 1 else None
-        bias = None if self.bias is None else load(self.bias, mask, lanes, row)
-        residual = None if self.residual is None else load(self.residual, mask, lanes, token, row)
-        value = finish(load(line, None, lanes, at), bias, residual, self.problem.epilogue, lanes)
-        put(self.y, value, mask, lanes, token, row)
+    def _finish_lines(self, line: Buffer, token: Expr, row: Expr, mask: Expr | None) -> None:
+        """A cache line of the output of each of a vector of tokens."""
+        width = self.line
+        with T.serial(0, tirx.min(self.schedule.lanes, self.tokens - token)) as i:
+            bias = None if self.bias is None else load(self.bias, mask, width, row)
+            residual = None if self.residual is None else load(self.residual, mask, width, token + i, row)
+            value = finish(load(line, None, width, i * width), bias, residual, self.problem.epilogue, width)
+            put(self.y, value, mask, width, token + i, row)

@@ -42,11 +42,10 @@ class ChannelOutput:
         with T.serial(0, lanes) as i:
             vector = load(turned, None, lanes, i * lanes)
             exists = None if left is None else i < left
-            guard(exists, lambda: self.put(vector, (image, channel + i, pixel), mask))
+            guard(exists, lambda: self.put(vector, (image, channel + i, pixel), mask, lanes))
 
-    def put(self, value: Expr, index: tuple[Expr, Expr, Expr], mask: Expr | None) -> None:
+    def put(self, value: Expr, index: tuple[Expr, Expr, Expr], mask: Expr | None, lanes: int) -> None:
         """Finish and store a vector of pixels of one channel, from this image, channel and pixel on."""
-        lanes = self.lanes
         bias = None if self.bias is None else splat(self.bias[index[1]], lanes)
         residual = None if self.residual is None else load(self.residual, mask, lanes, *index)
         put(self.y, finish(value, bias, residual, self.epilogue, lanes), mask, lanes, *index)

@@ -49,12 +49,17 @@ def is_long(epilogue: Epilogue) -> bool:
     return epilogue.activation not in (None, "relu", "relu6", "clamp")
 
 
-def pieces(size: int, lanes: int, epilogue: Epilogue) -> Iterator[tuple[int, int]]:
-    """Where the vectors of a row begin that are finished at once, and how wide they are.
+def at_once(size: int, lanes: int, epilogue: Epilogue) -> int:
+    """How many of the values of a row are finished at once.
 
-    Two of the processor's where the code is long: one is computed while the other waits.
+    Those of two vectors where the code is long: one is computed while the other waits.
     """
-    width = 2 * lanes if is_long(epilogue) else lanes
+    return 2 * lanes if is_long(epilogue) and size >= 2 * lanes else lanes
+
+
+def pieces(size: int, lanes: int, epilogue: Epilogue) -> Iterator[tuple[int, int]]:
+    """Where those of a row begin that are finished at once, and how many they are."""
+    width = at_once(size, lanes, epilogue)
     return ((start, min(width, size - start)) for start in range(0, size, width))
 
 

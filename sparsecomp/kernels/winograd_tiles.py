@@ -25,6 +25,7 @@ from sparsecomp.kernels.emit import (
     spread,
     store,
 )
+from sparsecomp.kernels.epilogue import at_once
 from sparsecomp.kernels.geometry import strip_of, tile_reach, tile_vectors
 from sparsecomp.kernels.problem import ConvProblem
 from sparsecomp.kernels.schedule import WinogradTileSchedule
@@ -154,16 +155,17 @@ class WinogradTiles(Winograd):
 
     def _transform_outputs(self, image: Expr, down: Expr, channel: Expr, place: Expr) -> None:
         """A^T M A of one row of tiles of one channel."""
-        p, lanes, outputs = self.problem, self.lanes, self.outputs
+        p, outputs = self.problem, self.outputs
         with T.serial(0, self.strips) as strip:
             self._back(strip * self.strip * outputs, place + strip * self.strip)
         complete = tirx.min(outputs, p.out_height - down * outputs)
-        with T.serial(0, complete) as i, T.serial(0, -(-p.out_width // lanes)) as block:
-            column = let("column", tirx.min(block * lanes, max(0, p.out_width - lanes)))
-            mask = None if p.out_width >= lanes else below(column, p.out_width, lanes)
+        width = at_once(p.out_width, self.lanes, p.epilogue)
+        with T.serial(0, complete) as i, T.serial(0, -(-p.out_width // width)) as block:
+            column = let("column", tirx.min(block * width, max(0, p.out_width - width)))
+            mask = None if p.out_width >= width else below(column, p.out_width, width)
             pixel = let("pixel", (down * outputs + i) * p.out_width + column)
-            sums = load(self.pixels, None, lanes, i * self.out_line + column)
-            self.output.put(sums, (image, channel, pixel), mask)
+            sums = load(self.pixels, None, width, i * self.out_line + column)
+            self.output.put(sums, (image, channel, pixel), mask, width)
 
     def _back(self, column: Expr, place: Expr) -> None:
         """The pixels of a strip of tiles, from this column on."""

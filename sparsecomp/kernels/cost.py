@@ -161,7 +161,7 @@ def _single_rows(
     each = scalar(target)
     # Channels of x itself lie in cache sets and on pages of their own, of which the first table holds some 70.
     apart = 1 + 0.3 * max(1.0, s.depth / 80) if s.direct else 1.0
-    loads = s.vectors * (1 + shape.split) * (1 + 0.9 * beyond * each) * apart
+    loads = s.vectors * (1 + shape.split) * (1 + shape.from_l2 * beyond * each) * apart
     least = max(LATENCY * 0.7 / s.slice, 1.25 if s.lanes == 1 else 1.5)
     step = max(0.6 * loads + LOADED.get(s.slice, 0.75) * each, least * each)
     return entries * step + lists * ((10 / s.slice + 2.5) * each + 2.4 * s.vectors * partial)
@@ -199,6 +199,7 @@ class _Shape:
     split: float
     pack_cycles: float
     store_cycles: float
+    from_l2: float = 0.9  # of the time of a load from the L1 cache, what one from the L2 cache takes longer
 
 
 def _shape(problem: Problem, s: ColumnSchedule) -> _Shape:
@@ -208,7 +209,8 @@ def _shape(problem: Problem, s: ColumnSchedule) -> _Shape:
         tiles = _tiles(problem.judged, problem.tokens is not None, s)
         rows = -(-problem.out_features // s.lanes) * s.lanes
         pack, stores = 1.0 if problem.x_tile else 6.0, 1.5 if problem.y_tile else 10.0
-        return _Shape(rows, problem.in_features, 1, tiles, span / s.span * 4, 0.0, pack * vectors, stores * vectors)
+        size, from_l2 = span / s.span * 4, 0.5  # less than with pixels: a fit to measurements
+        return _Shape(rows, problem.in_features, 1, tiles, size, 0.0, pack * vectors, stores * vectors, from_l2)
     flat = flatten(problem)
     g = geometry(flat, s)
     pack = vectors * 1.0 if s.direct else len(g.row_shifts) * len(g.column_shifts) * _plane_cycles(flat, g, s.lanes)

@@ -225,7 +225,7 @@ def _with_depths(problem: Problem, s: ColumnSchedule, target: Target) -> list[Sc
         full = (span - 1) * s.vectors or s.vectors - 1
         if full * s.lanes >= columns:  # a tile, or a vector of the only one, would be empty
             continue
-        limits = (0.35, 0.6, 0.85, 1.3) if s.sparse else (0.7, 4.0, 12.0)
+        limits = (0.35, 0.6, 0.85, 1.3, 1.6) if s.sparse else (0.7, 4.0, 12.0)
         depths = {min(channels, max(1, int(share * target.l1_bytes * span) // size)) for share in limits}
         packed = [replace(wide, depth=_even(channels, d)) for d in sorted(depths)]
         found += packed

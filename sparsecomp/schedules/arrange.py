@@ -46,14 +46,20 @@ def arrange(sch: Schedule, block: Block, axis: int = 0, loop: int = 0) -> list[L
 
 
 def _arrange_transpose(sch: Schedule, block: Block, loops: list[Loop], axes: list[tirx.IterVar]) -> None:
-    """Reads whole cache lines: the axis that is contiguous in the source innermost, in runs of up to a line."""
+    """Reads whole cache lines: the axis that is contiguous in the source innermost, in runs of up to a line.
+
+    Where it has no such runs, all of it inside of runs of the axis that is contiguous in the result.
+    """
     for loop, axis in zip(loops[:-1], axes[:-1], strict=True):
         if 1 not in strides(block, axis):
             continue
-        run = largest_divisor(axis.dom.extent, LINE)
+        run, others = largest_divisor(axis.dom.extent, LINE), [other for other in loops[:-1] if other is not loop]
         if run > 1:
             outer, inner = sch.split(loop, [None, run])
             sch.reorder(*[outer if other is loop else other for other in loops], inner)
+        elif (run := largest_divisor(axes[-1].dom.extent, LINE)) > 1:
+            outer, inner = sch.split(loops[-1], [None, run])
+            sch.reorder(*others, outer, loop, inner)
         return
 
 

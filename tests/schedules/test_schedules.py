@@ -1,5 +1,7 @@
 """Every rule computes what PyTorch computes, on odd, symbolic and one-sized shapes, and takes what it should."""
 
+import re
+
 import pytest
 import torch
 from torch.export import Dim
@@ -21,6 +23,7 @@ CASES = {
     "where": (lambda x: torch.where(x > 0, x * 2, x.exp()), (r(2, 70),), None, {"elementwise"}),
     "permute": (lambda x: x.permute(0, 2, 1) * 2, (r(2, 37, 48),), [LENGTH], {"elementwise"}),
     "permute_last": (lambda x: x.permute(0, 2, 3, 1) + 1, (r(2, 32, 7, 9),), [BATCH], {"elementwise"}),
+    "permute_prime": (lambda x: x.permute(0, 2, 1) * 2, (r(1, 48, 37),), None, {"elementwise"}),
     "concat": (lambda x, y: torch.cat([x, y], 1) + 1, (r(2, 3, 7), r(2, 5, 7)), None, {"elementwise"}),
     "concat_last": (lambda x, y: torch.cat([x, y], -1) + 1, (r(3, 37), r(3, 41)), None, {"elementwise"}),
     "split": (lambda x: [t + 1 for t in x.split(4, 1)], (r(2, 8, 7),), None, {"elementwise"}),
@@ -96,6 +99,14 @@ def test_small_work_stays_on_one_thread_and_large_does_not():
     large = functions(scheduled(lambda x: x.relu(), (r(1000, 1000),)))
     assert "T.parallel" not in "".join(f.script() for f in small.values())
     assert "T.parallel" in "".join(f.script() for f in large.values())
+
+
+def test_tokens_of_an_image_are_shared_by_all_threads():
+    """The tokens of a vision transformer: a prime number with the class token, in a batch of one."""
+    tokens = functions(scheduled(lambda x, y: torch.cat([y, x.transpose(1, 2)], 1) + 1, (r(1, 768, 196), r(1, 1, 768))))
+    loops = [int(n) for f in tokens.values() for n in re.findall(r"T\.parallel\(T\.int64\((\d+)\)", f.script())]
+    assert loops
+    assert min(loops) > 1
 
 
 def test_a_scheduled_function_is_left_alone():

@@ -17,6 +17,7 @@ from sparsecomp.kernels.emit import (
     Buffer,
     Expr,
     argument,
+    each_in_all_lanes,
     each_worker,
     guard,
     let,
@@ -26,7 +27,6 @@ from sparsecomp.kernels.emit import (
     put,
     ramp,
     scratch,
-    shuffle,
     splat,
     store,
 )
@@ -230,16 +230,14 @@ class _Builder:
     def _weights_of(self, j: Expr) -> list[list[Expr]]:
         """The R weights of entry j of each panel of the slice, each in all lanes of a vector.
 
-        Those of a slice come in pairs: what bounds single rows is how many loads a core can do, and the shuffles that
-        spread a pair are free. (Of four in one load LLVM would make four loads again.)
+        Those of a slice are loaded at once: what bounds single rows is how many loads a core can do.
         """
         s = self.schedule
         first = j * s.slice * s.rows
         if s.rows > 1 or s.slice not in WORDS or s.lanes < s.slice:
             at = [[first + c * s.rows + r for r in range(s.rows)] for c in range(s.slice)]
             return [[let("weight", splat(self.values[i], s.lanes)) for i in panel] for panel in at]
-        pairs = [let("pair", load(self.values, None, 2, first + c)) for c in range(0, s.slice, 2)]
-        return [[shuffle([pairs[c // 2]] * (s.lanes // 2), [c % 2] * s.lanes)] for c in range(s.slice)]
+        return [[weight] for weight in each_in_all_lanes(load(self.values, None, s.slice, first), s.slice, s.lanes)]
 
     def _operand(self, at: Expr, width: int) -> list[Expr]:
         """So many vectors of the packed tile."""

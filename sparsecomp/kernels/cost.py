@@ -38,7 +38,7 @@ PANEL_ROWS = (1, 2, 4, 8)
 WORTH = 0.8  # clustering is considered where it makes panels this much fuller
 SAMPLE = 1024  # rows of a large weight that clustering is judged by
 PANEL_OVERHEAD = 14
-LOADED = {2: 0.6, 4: 0.5}  # cycles for a weight and its offset in slices that load several at once; else 0.75
+LOADED = {2: 0.6, 4: 0.25}  # cycles for a weight and its offset in slices that load several at once; else 0.75
 CUT = 1.04  # how much slower products are with rows in cuts: 1.04 to 1.06 where it was measured (Zen 3)
 LAUNCH = 4e-6  # seconds to wake other threads, to wait for the last, and to fetch what they wrote
 
@@ -162,7 +162,7 @@ def _single_rows(
     # Channels of x itself lie in cache sets and on pages of their own, of which the first table holds some 70.
     apart = 1 + 0.3 * max(1.0, s.depth / 80) if s.direct else 1.0
     loads = s.vectors * (1 + shape.split) * (1 + shape.from_l2 * beyond * each) * apart
-    least = max(LATENCY * 0.7 / s.slice, 1.25 if s.lanes == 1 else 1.5)
+    least = max(LATENCY * 0.7 / s.slice, 1.25 if s.lanes == 1 else 1.4)
     step = max(0.6 * loads + LOADED.get(s.slice, 0.75) * each, least * each)
     return entries * step + lists * ((10 / s.slice + 2.5) * each + 2.4 * s.vectors * partial)
 

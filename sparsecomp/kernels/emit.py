@@ -204,3 +204,14 @@ def _blocks(pair: list[Expr], pick: Sequence[int]) -> Expr:
 def shuffle(pair: list[Expr], lanes: list[int]) -> Expr:
     """Lanes picked from the concatenation of two vectors, named so that it is computed once."""
     return let("t", tirx.Shuffle(pair, [tirx.const(i, "int32") for i in lanes]))
+
+
+def each_in_all_lanes(values: Expr, count: int, lanes: int) -> list[Expr]:
+    """For each of a few values a vector with it in all lanes.
+
+    They are loaded once, to every ``count`` lanes of a vector, and spread among those by one shuffle each. Of the fence
+    nothing is left in the machine code: without it LLVM would load every value by itself again.
+    """
+    repeated = shuffle([values] * (lanes // count), list(range(lanes)))
+    kept = let("kept", tirx.call_llvm_intrin(f"float32x{lanes}", "llvm.arithmetic.fence", repeated))
+    return [shuffle([kept], [lane // count * count + i for lane in range(lanes)]) for i in range(count)]

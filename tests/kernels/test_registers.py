@@ -82,6 +82,20 @@ def test_no_tile_of_the_dense_kernels_spills_its_sums(target: Target) -> None:
 
 
 @CPUS
+@pytest.mark.parametrize("slice", [2, 4])
+def test_weights_of_a_slice_are_one_load(target: Target, slice: int) -> None:
+    """What bounds these products is how many loads a core can do, and LLVM would rather load every weight by itself."""
+    problem = replace(LINEAR, tokens=192)  # whole tiles
+    found = next(s for s in space(problem, 0.1, target) if isinstance(s, ColumnSchedule) and s.slice == slice)
+    loop = product_loop(problem, found, target)
+    products = sum("vfmadd" in line for line in loop)
+    loads = [line for line in loop if re.search(r"\t(vbroadcast|vmovddup|vmovs)", line) and "(" in line]
+    assert products >= slice * found.vectors
+    assert len(loads) == products / (slice * found.vectors), loads
+    assert not spills(loop)
+
+
+@CPUS
 @pytest.mark.parametrize("cores", [1, 2])
 def test_winograd_by_tiles_does_not_spill_its_sums(target: Target, cores: int) -> None:
     tiles = ConvProblem(1, 19, 48, 56, 56, (3, 3), (1, 1), (1, 1, 1, 1))

@@ -188,10 +188,10 @@ class _Builder:
             self._finish_token(line, panel, t, token + t)
 
     def _finish_token(self, sums: Expr, panel: Expr, t: Expr, token: Expr) -> None:
-        out, epilogue = self.problem.out_features, self.problem.epilogue
+        epilogue = self.problem.epilogue
         for v, width in pieces(self.panel, self.schedule.lanes, epilogue):
             feature = panel * self.panel + v
-            mask = None if out % self.panel == 0 else below(feature, out, width)
+            mask = self._mask(feature, width)
             bias = None if self.bias is None else load(self.bias, mask, width, feature)
             residual = None if self.residual is None else load(self.residual, mask, width, token, feature)
             value = finish(load(sums, None, width, t * self.panel + v), bias, residual, epilogue, width)
@@ -199,6 +199,11 @@ class _Builder:
 
     def _vectors(self, panel: Expr) -> list[tuple[int, Expr, Expr | None]]:
         """The vectors of a panel: their offset in it, first feature, and mask where features may be missing."""
-        out, lanes = self.problem.out_features, self.schedule.lanes
+        lanes = self.schedule.lanes
         starts = [(v, panel * self.panel + v) for v in range(0, self.panel, lanes)]
-        return [(v, f, None if out % self.panel == 0 else below(f, out, lanes)) for v, f in starts]
+        return [(v, feature, self._mask(feature, lanes)) for v, feature in starts]
+
+    def _mask(self, feature: Expr, width: int) -> Expr | None:
+        """Which of so many features there are; None is all."""
+        out = self.problem.out_features
+        return None if out % self.panel == 0 else below(feature, out, width)

@@ -53,13 +53,13 @@ def _arrange_transpose(sch: Schedule, block: Block, loops: list[Loop], axes: lis
     for loop, axis in zip(loops[:-1], axes[:-1], strict=True):
         if 1 not in strides(block, axis):
             continue
-        run, others = largest_divisor(axis.dom.extent, LINE), [other for other in loops[:-1] if other is not loop]
+        run = largest_divisor(axis.dom.extent, LINE)
         if run > 1:
             outer, inner = sch.split(loop, [None, run])
             sch.reorder(*[outer if other is loop else other for other in loops], inner)
         elif (run := largest_divisor(axes[-1].dom.extent, LINE)) > 1:
             outer, inner = sch.split(loops[-1], [None, run])
-            sch.reorder(*others, outer, loop, inner)
+            sch.reorder(*[other for other in loops[:-1] if other is not loop], outer, loop, inner)
         return
 
 

@@ -37,6 +37,7 @@ from sparsecomp.kernels.shares import divide
 from sparsecomp.kernels.tokens import Tokens
 
 AHEAD_FLOATS = 1024  # between a dense weight that is used and one that is prefetched
+MANY_FLOATS = 1 << 16  # so many weights may not be in the L2 cache any more; a prefetch costs as much as another load
 AHEAD = 2  # slices between that whose output is prefetched and that which is multiplied
 
 
@@ -92,7 +93,7 @@ class _Builder:
         dense = self.slices * schedule.rows * self.columns * groups
         self.values = argument("values", (tirx.Var("weights", "int64") if schedule.sparse else dense,))
         self.bounds = argument("bounds", (groups * (self.parts + 1),), "int32")
-        if schedule.sparse or side.taps > 1:
+        if schedule.sparse or side.step is None:
             dtype = WORDS[schedule.slice] if in_words(side) else offset_type(side)
             self.offsets = argument("offsets", (stored if schedule.sparse else self.depth,), dtype)
         if schedule.sparse:
@@ -192,7 +193,7 @@ class _Builder:
             begin = self.slices * (self.group * self.columns + block * self.depth) + position * count
             begin, end = let("begin_entry", begin), count
         with T.serial(begin, end) if s.sparse else T.serial(0, end) as j:
-            if not s.sparse:
+            if not s.sparse and self.values.shape[0] > MANY_FLOATS:
                 prefetch(self.values, (begin + j) * s.rows + AHEAD_FLOATS, level=2)
             offsets, weights = self._offsets_of(j), self._weights_of(j if s.sparse else begin + j)
             for c in range(s.slice):
@@ -216,9 +217,9 @@ class _Builder:
 
     def _offsets_of(self, j: Expr) -> list[Expr]:
         """Where the operand of entry j of each panel of the slice begins, counted from the base."""
-        s, size = self.schedule, self.side.channel_size
-        if not s.sparse and self.side.taps == 1:
-            return [j * size]
+        s = self.schedule
+        if not s.sparse and self.side.step is not None:
+            return [j * self.side.step]
         if in_words(self.side):
             word, mask = let("offsets", self.offsets[j]), tirx.const((1 << OFFSET_BITS) - 1, WORDS[s.slice])
             found = [word >> (OFFSET_BITS * c) & mask for c in range(s.slice)]

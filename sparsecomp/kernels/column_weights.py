@@ -26,7 +26,7 @@ def pack(weight: Array, problem: Problem, schedule: ColumnSchedule) -> tuple[Arr
     bounds = np.concatenate([g.bounds for g in groups])
     arrays: list[Array] = [_filled(values), bounds]
     if not schedule.sparse:
-        return (*arrays, _offsets(side, np.arange(form.depth))) if side.taps > 1 else tuple(arrays)
+        return (*arrays, _offsets(side, np.arange(form.depth))) if side.step is None else tuple(arrays)
     order = np.concatenate([g.order.ravel() for g in groups])
     offsets = _offsets(side, np.concatenate([g.columns.ravel() for g in groups]))
     rows = [np.concatenate([g.rows for g in groups])] if schedule.clustered else []

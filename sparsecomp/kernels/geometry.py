@@ -10,6 +10,7 @@ weight of channel c and tap t multiplies the plane of (c, t) from an offset on. 
 """
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 from sparsecomp.kernels.emit import CACHE_FLOATS, spread
 from sparsecomp.kernels.problem import ConvProblem, Problem
@@ -44,6 +45,12 @@ class Geometry:
         size = self.plane * planes
         crowded = planes > 1 and size % (8 * CACHE_FLOATS) == 0
         return spread(size) if crowded else size
+
+    @property
+    def step(self) -> int | None:
+        """Float32 values from the operand of one column of weights to that of the next, if they are always as many."""
+        steps = {after - before for before, after in pairwise((*self.offsets, self.channel))}
+        return steps.pop() if len(steps) == 1 else None
 
 
 def flatten(problem: ConvProblem) -> ConvProblem:

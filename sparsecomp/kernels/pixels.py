@@ -40,6 +40,7 @@ class Pixels:
         self.channel_size = problem.height * problem.width if schedule.direct else self.geometry.channel
         self.unit = self.channel_size if schedule.direct else 1  # of an offset: those in x itself are long
         self.offsets = self.geometry.offsets
+        self.step = self.channel_size if self.taps == 1 else self.geometry.step
         self.packed_size = schedule.depth * self.channel_size + schedule.lanes
 
     def declare_input(self) -> None:

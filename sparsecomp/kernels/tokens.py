@@ -44,7 +44,8 @@ class Tokens:
         self.group_rows = problem.out_features
         self.group_channels = problem.in_features
         self.taps = 1
-        self.channel_size, self.unit = self.span, 1
+        self.channel_size = self.step = self.span
+        self.unit = 1
         self.offsets = (0,)
         packed = schedule.depth if schedule.cuts == 1 else problem.in_features
         self.packed_size = -(-packed // schedule.lanes) * schedule.lanes * self.span

@@ -206,12 +206,23 @@ def shuffle(pair: list[Expr], lanes: list[int]) -> Expr:
     return let("t", tirx.Shuffle(pair, [tirx.const(i, "int32") for i in lanes]))
 
 
+def fence(value: Expr, lanes: int) -> Expr:
+    """The same float32 vector, into which neither TVM nor LLVM looks to simplify what uses it; it leaves no code."""
+    kind = f"float32x{lanes}" if lanes > 1 else "float32"
+    return let("kept", tirx.call_llvm_intrin(kind, "llvm.arithmetic.fence", value))
+
+
+def fma(a: Expr, b: Expr, c: Expr, lanes: int) -> Expr:
+    """``a b + c`` of float32 vectors, rounded once where the device has an instruction for it."""
+    kind = f"float32x{lanes}" if lanes > 1 else "float32"
+    return tirx.call_llvm_intrin(kind, "llvm.fmuladd", a, b, c)
+
+
 def each_in_all_lanes(values: Expr, count: int, lanes: int) -> list[Expr]:
     """For each of a few values a vector with it in all lanes.
 
-    They are loaded once, to every ``count`` lanes of a vector, and spread among those by one shuffle each. Of the fence
-    nothing is left in the machine code: without it LLVM would load every value by itself again.
+    They are loaded once, to every ``count`` lanes of a vector, and spread among those by one shuffle each: behind the
+    fence, or LLVM would load every value by itself again.
     """
-    repeated = shuffle([values] * (lanes // count), list(range(lanes)))
-    kept = let("kept", tirx.call_llvm_intrin(f"float32x{lanes}", "llvm.arithmetic.fence", repeated))
+    kept = fence(shuffle([values] * (lanes // count), list(range(lanes))), lanes)
     return [shuffle([kept], [lane // count * count + i for lane in range(lanes)]) for i in range(count)]

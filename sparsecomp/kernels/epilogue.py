@@ -5,9 +5,9 @@ from collections.abc import Callable, Iterator
 
 from tvm import tirx
 
-from sparsecomp.kernels.emit import Expr, let, splat
+from sparsecomp.kernels.emit import Expr, fence, fma, let, splat
 from sparsecomp.kernels.problem import Epilogue
-from sparsecomp.schedules.math import TANH_LIMIT, TANH_OVER, TANH_UNDER
+from sparsecomp.schedules.math import ROUND, TANH_LIMIT, TANH_OVER, TANH_UNDER
 
 # erf(z) / z as a polynomial of 2 z^2 / ERF_LIMIT^2 - 1, which is in [-1, 1]; the coefficient of the lowest power first.
 # Fitted so that the largest error of erf is least: 4e-7, as much as erf(ERF_LIMIT) lacks of 1.
@@ -28,8 +28,13 @@ ERF = (
     0.0022466672,
 )
 
-# e^r on |r| <= ln(2) / 2, fitted so that the largest relative error is least (1e-7) and that of 0 is none.
-EXP = (1.0, 0.999999707, 0.499991492, 0.166676364, 0.0418979747, 0.00829032076)
+LOG2_E = 1.44269502162933  # log2(e) as a float32, and what that lacks
+LOG2_E_REST = 1.925962989e-08
+# 2^r on |r| <= 1 / 2, fitted so that the largest relative error is least (1e-7) and that of 0 is none.
+EXP2 = tuple(
+    c * math.log(2) ** i
+    for i, c in enumerate((1.0, 0.999999707, 0.499991492, 0.166676364, 0.0418979747, 0.00829032076))
+)
 
 
 def finish(value: Expr, bias: Expr | None, residual: Expr | None, epilogue: Epilogue, lanes: int) -> Expr:
@@ -79,7 +84,7 @@ def activate(x: Expr, epilogue: Epilogue, lanes: int) -> Expr:
         "clamp": lambda: clamp(x, epilogue.low, epilogue.high),
         "sigmoid": lambda: sigmoid(x, lanes),
         "tanh": lambda: tanh(x, lanes),
-        "silu": lambda: x / (const(1.0) + _exp(const(0.0) - x, lanes)),
+        "silu": lambda: x / (const(1.0) + _exp_minus(x, lanes)),
         "gelu": lambda: _gelu(x, lanes),
         "gelu_tanh": lambda: x * sigmoid(_gelu_inner(x, lanes), lanes),
         "hardsigmoid": lambda: clamp(x + const(3.0), 0.0, 6.0) * const(1 / 6),
@@ -88,14 +93,18 @@ def activate(x: Expr, epilogue: Epilogue, lanes: int) -> Expr:
     return table[epilogue.activation]()
 
 
-def _exp(x: Expr, lanes: int) -> Expr:
-    """exp, to 3e-7 of the value: a power of two, added to the exponent of a polynomial on ``|r| <= ln(2) / 2``."""
-    x = let("x", tirx.min(tirx.max(x, splat(-87.0, lanes)), splat(88.0, lanes)))
-    power = let("power", tirx.floor(x * splat(1 / math.log(2), lanes) + splat(0.5, lanes)))
-    rest = let("rest", x - power * splat(0.693359375, lanes) + power * splat(2.12194440e-4, lanes))
-    series = let("series", _polynomial(rest, EXP, lanes))
-    bits = tirx.Cast(_vector("int32", lanes), power) << splat(tirx.const(23, "int32"), lanes)
-    return tirx.reinterpret(_vector("float32", lanes), tirx.reinterpret(_vector("int32", lanes), series) + bits)
+def _exp_minus(x: Expr, lanes: int) -> Expr:
+    """exp(-x), to 3e-7 of the value: a power of two, added to the exponent of a polynomial on ``|r| <= 1 / 2``.
+
+    The sum with ``ROUND`` has the nearest integer in its low bits.
+    """
+    high, low, kind = splat(-LOG2_E, lanes), splat(-LOG2_E_REST, lanes), _vector("int32", lanes)
+    x = let("x", tirx.min(tirx.max(x, splat(-88.0, lanes)), splat(87.0, lanes)))
+    shifted = fence(fma(x, high, splat(ROUND, lanes), lanes), lanes)
+    rest = let("rest", x * low + fma(x, high, splat(ROUND, lanes) - shifted, lanes))
+    series = let("series", _polynomial(rest, EXP2, lanes))
+    power = tirx.reinterpret(kind, shifted) << splat(tirx.const(23, "int32"), lanes)
+    return tirx.reinterpret(_vector("float32", lanes), tirx.reinterpret(kind, series) + power)
 
 
 def _vector(dtype: str, lanes: int) -> str:
@@ -105,7 +114,7 @@ def _vector(dtype: str, lanes: int) -> str:
 def sigmoid(x: Expr, lanes: int) -> Expr:
     """``1 / (1 + exp(-x))``."""
     one = splat(1.0, lanes)
-    return one / (one + _exp(splat(0.0, lanes) - x, lanes))
+    return one / (one + _exp_minus(x, lanes))
 
 
 def tanh(x: Expr, lanes: int) -> Expr:

@@ -1,5 +1,6 @@
 """The engine: calls a compiled library with tensors of any framework, without copying them. Needs no torch."""
 
+import math
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -62,30 +63,38 @@ class Engine:
         if plan is not None:
             self._run = _OneFunction(library, self._weights, plan)
         self._tensors = [index for index, item in enumerate(signature.inputs) if item.dtype]
-        self._checked: Any = None  # what the tensors of a call that was checked are like
+        self._checks = plan is not None and signature.parts.count == 1  # the function itself looks at each tensor
+        self._flat: Any = None  # the types of a call whose arguments are the flat inputs, and of torch or not
         self._lock = Lock()
 
     def __call__(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> list[Any]:
         """The flat results, as torch tensors if any input is one, else as numpy arrays."""
-        leaves = self._leaves(args, kwargs)
-        torch = _torch_of([leaves[index] for index in self._tensors])
-        with self._lock:
-            parts = [self._run(inputs, torch) for inputs in self._parts(leaves)]
-        outputs = parts[0] if len(parts) == 1 else [_join(results, torch) for results in zip(*parts, strict=True)]
+        given = [*args, *kwargs.values()]
+        types = [len(args), *kwargs, *map(type, given)]
+        if self._flat is not None and self._flat[0] == types:
+            outputs = self._call_flat(given, self._flat[1], (args, kwargs))
+        else:
+            outputs = self._call_checked(self.signature.flatten(args, kwargs), given, types)
         for index in self.copied:
             outputs[index] = outputs[index].clone() if hasattr(outputs[index], "clone") else outputs[index].copy()
         return outputs
 
-    def _leaves(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> list[Any]:
-        """The flat inputs, checked, unless tensors like these have been: in cold caches that takes 60 microseconds."""
-        given = [*args, *kwargs.values()]
-        like = (len(args), *kwargs), [_like(each) for each in given]
-        if like == self._checked:
-            return given
-        leaves = self.signature.flatten(args, kwargs)
-        same = len(leaves) == len(given) and all(map(is_, leaves, given))
-        self._checked = like if same and all(each[1] is not None for each in like[1]) else None
-        return leaves
+    def _call_checked(self, leaves: list[Any], given: list[Any], types: list[Any]) -> list[Any]:
+        torch = _torch_of([leaves[index] for index in self._tensors])
+        with self._lock:
+            parts = [self._run(inputs, torch) for inputs in self._parts(leaves)]
+        flat = self._checks and len(leaves) == len(given) == len(self._tensors) and all(map(is_, leaves, given))
+        self._flat = (types, torch) if flat else None
+        return parts[0] if len(parts) == 1 else [_join(results, torch) for results in zip(*parts, strict=True)]
+
+    def _call_flat(self, given: list[Any], torch: Any, call: tuple[Any, Any]) -> list[Any]:
+        """Without a look at the tensors, which takes 50 microseconds where caches are cold: the function has one."""
+        try:
+            with self._lock:
+                return self._run([to_tvm(each) for each in given], torch)
+        except Exception:
+            self.signature.flatten(*call)  # says better what is wrong
+            raise
 
     def _parts(self, leaves: Sequence[Any]) -> Iterator[list[Any]]:
         """The tensors to call the program with, for each part of the batch."""
@@ -108,11 +117,6 @@ class Engine:
             yield events.found
 
 
-def _like(value: Any) -> tuple[Any, ...]:
-    """What of a tensor is checked; the second is None for what is no tensor."""
-    return type(value), getattr(value, "dtype", None), getattr(value, "shape", None), getattr(value, "device", None)
-
-
 def _in_machine(main: Any, weights: Any, inputs: Sequence[Any], torch: Any) -> list[Any]:
     """The results of the virtual machine."""
     results = main(*inputs, weights)
@@ -131,15 +135,24 @@ class _OneFunction:
         table = np.zeros((max(len(addresses), 1), 2), np.int64)
         table[: len(addresses), 1] = addresses
         self._table = tvm.runtime.tensor(table.ravel())
+        self._empty: list[Callable[[], Any]] | None = None
 
     def __call__(self, inputs: Sequence[Any], torch: Any) -> list[Any]:
         if torch is not None:
-            outputs = [torch.empty(shape, dtype=getattr(torch, dtype), device="cpu") for shape, dtype in self._results]
+            self._empty = self._empty or [_empty(torch, *result) for result in self._results]
+            outputs = [empty() for empty in self._empty]
             self._function(*inputs, self._table, *outputs)
             return outputs
         results = [tvm.runtime.empty(shape, dtype) for shape, dtype in self._results]
         self._function(*inputs, self._table, *results)
         return [np.from_dlpack(result) for result in results]
+
+
+def _empty(torch: Any, shape: Sequence[int], dtype: str) -> Callable[[], Any]:
+    """Makes a torch tensor on the CPU; all that can be known before is, since torch is slow where caches are cold."""
+    strides = [math.prod(shape[axis + 1 :]) for axis in range(len(shape))]
+    kind, cpu = getattr(torch, dtype), torch.device("cpu")
+    return partial(torch.empty_strided, tuple(shape), strides, dtype=kind, device=cpu)
 
 
 class _Events:
@@ -167,8 +180,6 @@ class _Events:
 
 def to_tvm(tensor: Any) -> Any:
     """A TVM tensor over the same memory; a copy where that is not contiguous, aligned and writable."""
-    if getattr(tensor, "requires_grad", False):
-        tensor = tensor.detach()
     try:
         return tvm_ffi.from_dlpack(tensor, require_alignment=ALIGNMENT, require_contiguous=True)
     except (RuntimeError, BufferError, ValueError):
@@ -179,7 +190,7 @@ def _aligned_copy(tensor: Any) -> Any:
     torch = sys.modules.get("torch")
     try:
         if torch is not None and isinstance(tensor, torch.Tensor):
-            return torch.empty(tensor.shape, dtype=tensor.dtype, device="cpu").copy_(tensor)
+            return torch.empty(tensor.shape, dtype=tensor.dtype, device="cpu").copy_(tensor.detach())
         copy = tvm.runtime.empty(tensor.shape, str(tensor.dtype))
         np.copyto(np.from_dlpack(copy), tensor)
     except (RuntimeError, TypeError, ValueError) as error:

@@ -82,6 +82,14 @@ def _children(value: Any, kind: str, children: Sequence[Any], path: str) -> list
     return [(key, items[key], child) for key, child in children]
 
 
+def is_plain(structure: Structure) -> bool:
+    """Whether there is no record in it."""
+    if structure is None:
+        return True
+    ((kind, children),) = structure.items()
+    return kind != "record" and all(is_plain(each[1] if kind == "dict" else each) for each in children)
+
+
 def rebuild(leaves: Iterator[Any], structure: Structure) -> Any:
     """A value of this structure with these leaves; records come back as `Record`."""
     if structure is None:

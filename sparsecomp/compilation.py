@@ -12,6 +12,7 @@ import torch
 from torch import nn
 from torch.export import ExportedProgram
 
+from sparsecomp.assembling import Assemble, assembler
 from sparsecomp.calling import shared_outputs, signature_of
 from sparsecomp.capture import capture
 from sparsecomp.dump import Dump
@@ -36,7 +37,6 @@ from sparsecomp.passes import pipeline, run
 from sparsecomp.program import PassRecord, Program, relative_error
 from sparsecomp.report import Report
 from sparsecomp.runtime import TOLERANCE, Library
-from sparsecomp.structure import describe, is_plain, rebuild
 from sparsecomp.targets import Target, obstacle
 from sparsecomp.tune.records import Records, location
 from sparsecomp.tune.report import TuneReport
@@ -84,12 +84,8 @@ class Compilation:
         return self._assemble(leaves)
 
     @cached_property
-    def _assemble(self) -> Callable[[list[Any]], Any]:
-        """Where all containers are Python's own, not by way of torch's specification of them, which takes 100 us."""
-        spec = self.stages.programs["captured"].output_spec()
-        sample = spec.unflatten(range(spec.num_leaves))
-        structure = describe(sample)
-        return (lambda leaves: rebuild(iter(leaves), structure)) if is_plain(structure) else spec.unflatten
+    def _assemble(self) -> Assemble:
+        return assembler(self.stages.programs["captured"].output_spec())
 
     def run(self, args: Any, kwargs: dict[str, Any] | None) -> Library:
         """All stages in order; see `sparsecomp.compile` for the arguments and errors."""

@@ -71,8 +71,9 @@ class Engine:
         """The flat results, as torch tensors if any input is one, else as numpy arrays."""
         given = [*args, *kwargs.values()]
         types = [len(args), *kwargs, *map(type, given)]
-        if self._flat is not None and self._flat[0] == types:
-            outputs = self._call_flat(given, self._flat[1], (args, kwargs))
+        flat = self._flat  # another thread may replace it
+        if flat is not None and flat[0] == types:
+            outputs = self._call_flat(given, flat[1], (args, kwargs))
         else:
             outputs = self._call_checked(self.signature.flatten(args, kwargs), given, types)
         for index in self.copied:

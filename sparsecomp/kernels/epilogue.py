@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable, Iterator
 
+import numpy as np
 from tvm import tirx
 
 from sparsecomp.kernels.emit import Expr, fence, fma, let, splat
@@ -28,8 +29,8 @@ ERF = (
     0.0022466672,
 )
 
-LOG2_E = 1.44269502162933  # log2(e) as a float32, and what that lacks
-LOG2_E_REST = 1.925962989e-08
+LOG2_E = float(np.float32(1 / math.log(2)))
+LOG2_E_REST = 1 / math.log(2) - LOG2_E
 # 2^r on |r| <= 1 / 2, fitted so that the largest relative error is least (1e-7) and that of 0 is none.
 EXP2 = tuple(
     c * math.log(2) ** i

@@ -31,7 +31,7 @@ LEVELS = (
     ),
     ("program", "printer", "signature", "ops", "ops_recurrent"),
     ("rules", "formats", "inspect.metrics", "inspect.patterns"),
-    ("capture", "passes", "prune", "dump", "calling", "simplification", "inspect.views"),
+    ("capture", "passes", "prune", "dump", "calling", "assembling", "simplification", "inspect.views"),
     ("kernels", "schedules"),
     ("targets",),
     ("lower",),

@@ -23,6 +23,11 @@ def let(name: str, value: Expr) -> Expr:
     return IRBuilder.name(name, T.Bind(value))
 
 
+def vector_type(dtype: str, lanes: int) -> str:
+    """The type of a vector."""
+    return f"{dtype}x{lanes}" if lanes > 1 else dtype
+
+
 def splat(value: Expr, lanes: int) -> Expr:
     """A vector with the same value, or float constant, in each lane; one lane is a scalar, here and below."""
     value = tirx.const(value, "float32") if isinstance(value, int | float) else value
@@ -208,14 +213,12 @@ def shuffle(pair: list[Expr], lanes: list[int]) -> Expr:
 
 def fence(value: Expr, lanes: int) -> Expr:
     """The same float32 vector, into which neither TVM nor LLVM looks to simplify what uses it; it leaves no code."""
-    kind = f"float32x{lanes}" if lanes > 1 else "float32"
-    return let("kept", tirx.call_llvm_intrin(kind, "llvm.arithmetic.fence", value))
+    return let("kept", tirx.call_llvm_intrin(vector_type("float32", lanes), "llvm.arithmetic.fence", value))
 
 
 def fma(a: Expr, b: Expr, c: Expr, lanes: int) -> Expr:
     """``a b + c`` of float32 vectors, rounded once where the device has an instruction for it."""
-    kind = f"float32x{lanes}" if lanes > 1 else "float32"
-    return tirx.call_llvm_intrin(kind, "llvm.fmuladd", a, b, c)
+    return tirx.call_llvm_intrin(vector_type("float32", lanes), "llvm.fmuladd", a, b, c)
 
 
 def each_in_all_lanes(values: Expr, count: int, lanes: int) -> list[Expr]:

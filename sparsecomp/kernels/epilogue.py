@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 import numpy as np
 from tvm import tirx
 
-from sparsecomp.kernels.emit import Expr, fence, fma, let, splat
+from sparsecomp.kernels.emit import Expr, fence, fma, let, splat, vector_type
 from sparsecomp.kernels.problem import Epilogue
 from sparsecomp.schedules.math import ROUND, TANH_LIMIT, TANH_OVER, TANH_UNDER
 
@@ -99,17 +99,13 @@ def _exp_minus(x: Expr, lanes: int) -> Expr:
 
     The sum with ``ROUND`` has the nearest integer in its low bits.
     """
-    high, low, kind = splat(-LOG2_E, lanes), splat(-LOG2_E_REST, lanes), _vector("int32", lanes)
+    high, low, kind = splat(-LOG2_E, lanes), splat(-LOG2_E_REST, lanes), vector_type("int32", lanes)
     x = let("x", tirx.min(tirx.max(x, splat(-88.0, lanes)), splat(87.0, lanes)))
     shifted = fence(fma(x, high, splat(ROUND, lanes), lanes), lanes)
     rest = let("rest", x * low + fma(x, high, splat(ROUND, lanes) - shifted, lanes))
     series = let("series", _polynomial(rest, EXP2, lanes))
     power = tirx.reinterpret(kind, shifted) << splat(tirx.const(23, "int32"), lanes)
-    return tirx.reinterpret(_vector("float32", lanes), tirx.reinterpret(kind, series) + power)
-
-
-def _vector(dtype: str, lanes: int) -> str:
-    return f"{dtype}x{lanes}" if lanes > 1 else dtype
+    return tirx.reinterpret(vector_type("float32", lanes), tirx.reinterpret(kind, series) + power)
 
 
 def sigmoid(x: Expr, lanes: int) -> Expr:

@@ -22,6 +22,7 @@ from sparsecomp.targets.base import Target
 SLICES = (1, 2, 3, 4)
 ALONE = 16  # of the best schedules are also considered on one thread
 DOUBT = 1.15  # so much faster than a dense schedule must a sparse one be thought: it promises never to be slower
+DOUBTED = 0.3e-6  # seconds in addition: what decides a call of a microsecond is less known
 
 
 def space(problem: Problem, stats: WeightStats | float, target: Target) -> list[Schedule]:
@@ -48,13 +49,17 @@ def space(problem: Problem, stats: WeightStats | float, target: Target) -> list[
         candidates += _winograd_tile_schedules(problem, target)
 
     def timed(schedules: Iterable[Schedule]) -> list[tuple[float, Schedule]]:
-        return [(predict(problem, known, s, target) * (DOUBT if is_sparse(s) else 1), s) for s in schedules]
+        return [(_doubted(predict(problem, known, s, target), s), s) for s in schedules]
 
     ranked = sorted(timed(candidates), key=itemgetter(0))
     if target.cores > 1 and not _size_varies(problem):
         ranked += timed(replace(s, workers=1) for _, s in ranked[:ALONE])
         ranked.sort(key=itemgetter(0))
     return [s for _, s in ranked]
+
+
+def _doubted(seconds: float, schedule: Schedule) -> float:
+    return seconds * DOUBT + DOUBTED if is_sparse(schedule) else seconds
 
 
 def _widths(rows: int, target: Target) -> tuple[Target, ...]:

@@ -13,7 +13,7 @@ from sparsecomp.kernels.cost import WeightStats, predict
 from sparsecomp.kernels.geometry import narrower
 from sparsecomp.kernels.problem import Activation, ConvProblem, Epilogue, LinearProblem, Problem
 from sparsecomp.kernels.row_panel import build, pack
-from sparsecomp.kernels.schedule import ChannelSchedule, ColumnSchedule, FeatureSchedule, Schedule
+from sparsecomp.kernels.schedule import ChannelSchedule, ColumnSchedule, FeatureSchedule, Schedule, is_sparse
 from sparsecomp.kernels.space import space
 from sparsecomp.lower.machine_code import compile_kernel
 from tests.kernels.reference import AVX2, call, compute, expect, host, operands, relative_error
@@ -340,6 +340,13 @@ def test_the_model_prefers_sparse_for_sparse_and_dense_for_dense() -> None:
     assert isinstance(space(problem, 1.0, HOST)[0], FeatureSchedule)
     first = space(problem, 0.1, HOST)[0]
     assert isinstance(first, ColumnSchedule) and first.sparse
+
+
+def test_a_call_of_a_microsecond_skips_zeros_only_where_it_surely_gains() -> None:
+    pixel = ConvProblem(1, 31, 64, 1, 1, (3, 3), padding=(1, 1, 1, 1))
+    target = replace(AVX2, cores=2, flops=8e10, bytes_per_s=(15e10, 6e10, 3e10, 1e10), l3_bytes=1 << 25)
+    sparse = [is_sparse(space(pixel, density, target)[0]) for density in (0.1, 0.2)]
+    assert sparse == [True, False]  # at 0.2 both take 1.3 us (Zen 3)
 
 
 def test_statistics_of_blocks() -> None:

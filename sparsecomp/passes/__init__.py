@@ -8,6 +8,7 @@ from sparsecomp.passes.fold_batch_norm import FoldBatchNorm
 from sparsecomp.passes.fold_constants import FoldConstants
 from sparsecomp.passes.fold_scale import FoldScale
 from sparsecomp.passes.fuse_epilogues import FuseEpilogues
+from sparsecomp.passes.mix_before_upsampling import MixBeforeUpsampling
 from sparsecomp.passes.remove_dead_slices import RemoveDeadSlices
 from sparsecomp.passes.rewrite_transposed_conv import RewriteTransposedConv
 from sparsecomp.passes.split_batch import SplitBatch
@@ -23,6 +24,7 @@ PIPELINE: tuple[Pass, ...] = (
     EliminateDead(),
     RemoveDeadSlices(),
     Canonicalize(),
+    MixBeforeUpsampling(),
     SplitBatch(),
     FuseEpilogues(),
     EliminateDead(),
@@ -45,6 +47,7 @@ __all__ = [
     "FoldConstants",
     "FoldScale",
     "FuseEpilogues",
+    "MixBeforeUpsampling",
     "Pass",
     "RemoveDeadSlices",
     "RewriteTransposedConv",

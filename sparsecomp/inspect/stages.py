@@ -9,7 +9,7 @@ _NAMES = [each.name for each in PIPELINE]
 # So many passes have run when a stage is reached. Removal is the pass that has facts before and fewer slices after.
 _REACHED = {
     _NAMES.index("remove-dead-slices"): "propagated",
-    _NAMES.index("split-batch"): "removed",
+    _NAMES.index("mix-before-upsampling"): "removed",
     len(_NAMES): "fused",
 }
 

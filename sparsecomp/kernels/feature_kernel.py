@@ -4,6 +4,7 @@ The weights of a panel are neighbours for each input feature, so a vector holds 
 broadcast. See ``schedule.FeatureSchedule`` for the choices.
 """
 
+from collections.abc import Callable
 from itertools import product
 
 import numpy as np
@@ -17,15 +18,15 @@ from sparsecomp.kernels.emit import (
     CACHE_FLOATS,
     Expr,
     argument,
-    below,
     each_worker,
     guard,
     let,
     load,
+    load_first,
     local,
     prefetch,
     prefetch_share,
-    put,
+    put_first,
     ramp,
     scratch,
     splat,
@@ -145,7 +146,6 @@ class _Builder:
                 prefetch(self.residual, *at)
 
     def _start(self, acc: Expr, panel: Expr, block: Expr, token: Expr, tokens: int) -> None:
-        lanes = self.schedule.lanes
         if self.blocks == 1:
             self._zero(acc, tokens)
             return
@@ -153,57 +153,69 @@ class _Builder:
             with T.Then():
                 self._zero(acc, tokens)
             with T.Else():
-                for t in range(tokens):
-                    for v, feature, mask in self._vectors(panel):
-                        store(acc, load(self.y, mask, lanes, token + t, feature), ramp(t * self.panel + v, lanes))
+                self._known(panel, lambda features: self._resume(acc, panel, features, token, tokens))
 
     def _zero(self, acc: Expr, tokens: int) -> None:
         for i in range(0, tokens * self.panel, self.schedule.lanes):
             store(acc, splat(0.0, self.schedule.lanes), ramp(i, self.schedule.lanes))
 
+    def _resume(self, acc: Expr, panel: Expr, features: int, token: Expr, tokens: int) -> None:
+        lanes = self.schedule.lanes
+        self._zero(acc, tokens)  # where there are no features
+        for t, v in product(range(tokens), range(0, features, lanes)):
+            sums = load_first(self.y, features - v, lanes, token + t, panel * self.panel + v)
+            store(acc, sums, ramp(t * self.panel + v, lanes))
+
     def _end(self, acc: Expr, panel: Expr, block: Expr, token: Expr, tokens: int) -> None:
         """Store the epilogue of complete sums, or keep the sums in y."""
+
+        def finish() -> None:
+            self._known(panel, lambda features: self._finish(acc, panel, features, token, tokens))
+
         if self.blocks == 1:
-            self._finish(acc, panel, token, tokens)
+            finish()
             return
         with T.If(block == self.blocks - 1):
             with T.Then():
-                self._finish(acc, panel, token, tokens)
+                finish()
             with T.Else():
-                for t in range(tokens):
-                    for v, feature, mask in self._vectors(panel):
-                        lanes = self.schedule.lanes
-                        put(self.y, acc[ramp(t * self.panel + v, lanes)], mask, lanes, token + t, feature)
+                self._known(panel, lambda features: self._keep(acc, panel, features, token, tokens))
 
-    def _finish(self, acc: Expr, panel: Expr, token: Expr, tokens: int) -> None:
+    def _keep(self, acc: Expr, panel: Expr, features: int, token: Expr, tokens: int) -> None:
+        lanes = self.schedule.lanes
+        for t, v in product(range(tokens), range(0, features, lanes)):
+            sums = acc[ramp(t * self.panel + v, lanes)]
+            put_first(self.y, sums, features - v, lanes, token + t, panel * self.panel + v)
+
+    def _known(self, panel: Expr, body: Callable[[int], None]) -> None:
+        """Run the body with how many features the panel has, as a number: so whole vectors need no mask."""
+        rest = self.problem.out_features % self.panel
+        if rest == 0 or self.panels == 1:
+            body(rest or self.panel)
+            return
+        with T.If(panel < self.panels - 1):
+            with T.Then():
+                body(self.panel)
+            with T.Else():
+                body(rest)
+
+    def _finish(self, acc: Expr, panel: Expr, features: int, token: Expr, tokens: int) -> None:
         lanes = self.schedule.lanes
         if not is_long(self.problem.epilogue):
             for t in range(tokens):
-                self._finish_token(acc, panel, t, token + t)
+                self._finish_token(acc, panel, features, t, token + t)
             return
         line = scratch("line", tokens * self.panel)
         for i in range(0, tokens * self.panel, lanes):
             store(line, acc[ramp(i, lanes)], ramp(i, lanes))
         with T.serial(0, tokens) as t:
-            self._finish_token(line, panel, t, token + t)
+            self._finish_token(line, panel, features, t, token + t)
 
-    def _finish_token(self, sums: Expr, panel: Expr, t: Expr, token: Expr) -> None:
-        epilogue = self.problem.epilogue
-        for v, width in pieces(self.panel, self.schedule.lanes, epilogue):
-            feature = panel * self.panel + v
-            mask = self._mask(feature, width)
-            bias = None if self.bias is None else load(self.bias, mask, width, feature)
-            residual = None if self.residual is None else load(self.residual, mask, width, token, feature)
+    def _finish_token(self, sums: Expr, panel: Expr, features: int, t: Expr, token: Expr) -> None:
+        epilogue, lanes = self.problem.epilogue, self.schedule.lanes
+        for v, width in pieces(-(-features // lanes) * lanes, lanes, epilogue):
+            feature, count = panel * self.panel + v, features - v
+            bias = None if self.bias is None else load_first(self.bias, count, width, feature)
+            residual = None if self.residual is None else load_first(self.residual, count, width, token, feature)
             value = finish(load(sums, None, width, t * self.panel + v), bias, residual, epilogue, width)
-            put(self.y, value, mask, width, token, feature)
-
-    def _vectors(self, panel: Expr) -> list[tuple[int, Expr, Expr | None]]:
-        """The vectors of a panel: their offset in it, first feature, and mask where features may be missing."""
-        lanes = self.schedule.lanes
-        starts = [(v, panel * self.panel + v) for v in range(0, self.panel, lanes)]
-        return [(v, feature, self._mask(feature, lanes)) for v, feature in starts]
-
-    def _mask(self, feature: Expr, width: int) -> Expr | None:
-        """Which of so many features there are; None is all."""
-        out = self.problem.out_features
-        return None if out % self.panel == 0 else below(feature, out, width)
+            put_first(self.y, value, count, width, token, feature)

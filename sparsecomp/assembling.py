@@ -1,14 +1,14 @@
 """Puts outputs together as the model returns them, in few steps: in cold caches each step takes microseconds."""
 
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from torch.utils import _pytree as pytree
 
-from sparsecomp.structure import describe, is_plain, rebuild
+from sparsecomp.structure import builder, describe, is_plain
 
-Assemble = Callable[[list[Any]], Any]
+Assemble = Callable[[Sequence[Any]], Any]
 
 
 def assembler(spec: pytree.TreeSpec) -> Assemble:
@@ -21,8 +21,8 @@ def assembler(spec: pytree.TreeSpec) -> Assemble:
     sample = spec.unflatten(leaves)
     structure = describe(sample)
     if is_plain(structure):
-        return lambda flat: rebuild(iter(flat), structure)
-    return _filler(sample, leaves) or spec.unflatten
+        return builder(structure)
+    return _filler(sample, leaves) or (lambda flat: spec.unflatten(list(flat)))
 
 
 class _Leaf:
@@ -46,7 +46,7 @@ def _filler(sample: Any, leaves: list[Any]) -> Assemble | None:
     places = [(name, index[id(value)]) for name, value in attributes.items()]
     keys = [(key, index[id(value)]) for key, value in items.items()]
 
-    def fill(flat: list[Any]) -> Any:
+    def fill(flat: Sequence[Any]) -> Any:
         flat = [*flat, None]
         made = kind.__new__(kind)
         made.__dict__.update([(name, flat[place]) for name, place in places])

@@ -1,7 +1,7 @@
 """From a model to a library: the stages of one compile, timed and verified."""
 
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
@@ -79,7 +79,7 @@ class Compilation:
         with torch.no_grad():
             return model(*args, **kwargs)
 
-    def assemble(self, leaves: list[Any]) -> Any:
+    def assemble(self, leaves: Sequence[Any]) -> Any:
         """Outputs in the model's own classes, from the flat ones."""
         return self._assemble(leaves)
 

@@ -21,6 +21,9 @@ from sparsecomp.targets.threads import set_up_threads
 
 set_up_threads()
 
+MOST_AHEAD = 8  # calls whose results are made at once
+ROOM_AHEAD = 1 << 20  # bytes that they may take
+
 _Run = Callable[[Sequence[Any], Any], list[Any]]
 """The results for these tensors: of torch, if that is given, else of numpy."""
 
@@ -136,17 +139,29 @@ class _OneFunction:
         table = np.zeros((max(len(addresses), 1), 2), np.int64)
         table[: len(addresses), 1] = addresses
         self._table = tvm.runtime.tensor(table.ravel())
-        self._empty: list[Callable[[], Any]] | None = None
+        self._empty: list[Callable[[], Any]] = []
+        self._made: list[list[Any]] = []
+        size = sum(math.prod(shape) * tvm_ffi.dtype(dtype).itemsize for shape, dtype in plan.results)
+        self._ahead = max(1, min(MOST_AHEAD, ROOM_AHEAD // max(size, 1)))
 
     def __call__(self, inputs: Sequence[Any], torch: Any) -> list[Any]:
         if torch is not None:
-            self._empty = self._empty or [_empty(torch, *result) for result in self._results]
-            outputs = [empty() for empty in self._empty]
+            outputs = self._made.pop() if self._made else self._make(torch)
             self._function(*inputs, self._table, *outputs)
             return outputs
         results = [tvm.runtime.empty(shape, dtype) for shape, dtype in self._results]
         self._function(*inputs, self._table, *results)
         return [np.from_dlpack(result) for result in results]
+
+    def _make(self, torch: Any) -> list[Any]:
+        """Tensors for the results of this call, and of some to come: the first that torch makes takes 50 microseconds.
+
+        None belongs to an inference mode of the call: later calls may be outside of it.
+        """
+        self._empty = self._empty or [_empty(torch, *result) for result in self._results]
+        with torch.inference_mode(False):
+            self._made = [[empty() for empty in self._empty] for _ in range(self._ahead)]
+        return self._made.pop()
 
 
 def _empty(torch: Any, shape: Sequence[int], dtype: str) -> Callable[[], Any]:

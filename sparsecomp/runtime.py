@@ -105,7 +105,7 @@ class Compiled:
         self,
         make: Callable[[tuple[Any, ...], dict[str, Any]], Library],
         reference: Callable[..., Any] | None = None,
-        assemble: Callable[[list[Any]], Any] | None = None,
+        assemble: Callable[[Sequence[Any]], Any] | None = None,
     ) -> None:
         self._make = make
         self._reference = reference

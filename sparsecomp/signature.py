@@ -1,12 +1,13 @@
 """What a compiled program takes and gives, as data; and the check of a call against it. Needs neither torch nor tvm."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from typing import Any
 
 from sparsecomp.errors import InputError
-from sparsecomp.structure import Structure, flatten, rebuild
+from sparsecomp.structure import Structure, builder, flatten
 
 Dim = int | str
 """A size: a number, the name of a symbol (``"s0"``), or an expression of symbols (``"2*s0"``)."""
@@ -155,13 +156,23 @@ class Signature:
             )
         return [given[name] for name in positional], {name: given[name] for name in self.keywords}
 
-    def leaves(self, results: Sequence[Any]) -> list[Any]:
+    def leaves(self, results: Sequence[Any]) -> Sequence[Any]:
         """The flat outputs, from the results of the program."""
+        if self._in_order:
+            return results
         return [item.value if item.index is None else results[item.index] for item in self.outputs]
+
+    @cached_property
+    def _in_order(self) -> bool:
+        return [item.index for item in self.outputs] == list(range(len(self.outputs)))
 
     def rebuild(self, results: Sequence[Any]) -> Any:
         """The outputs in their structure; a model's own classes come back as `Record`."""
-        return rebuild(iter(self.leaves(results)), self.output_structure)
+        return self._build(self.leaves(results))
+
+    @cached_property
+    def _build(self) -> Callable[[Sequence[Any]], Any]:
+        return builder(self.output_structure)
 
 
 def _check(leaf: Any, expected: Input) -> None:

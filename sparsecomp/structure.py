@@ -4,8 +4,9 @@ A saved program keeps the structure of its inputs and outputs as JSON, so that i
 the classes of the model.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import fields, is_dataclass
+from operator import itemgetter
 from typing import Any
 
 Structure = Any
@@ -102,6 +103,20 @@ def rebuild(leaves: Iterator[Any], structure: Structure) -> Any:
         return tuple(items) if kind == "tuple" else items
     made = {key: rebuild(leaves, child) for key, child in children}
     return Record(made) if kind == "record" else made
+
+
+def builder(structure: Structure) -> Callable[[Sequence[Any]], Any]:
+    """What makes a value of this structure from a sequence of its leaves: `rebuild`, in one step where it is flat."""
+    if structure is None:
+        return itemgetter(0)
+    ((kind, children),) = structure.items()
+    keyed = kind in ("dict", "record")
+    if any((child[1] if keyed else child) is not None for child in children) or kind == "none":
+        return lambda leaves: rebuild(iter(leaves), structure)
+    if not keyed:
+        return tuple if kind == "tuple" else list
+    keys, make = [key for key, _ in children], Record if kind == "record" else dict
+    return lambda leaves: make(zip(keys, leaves, strict=True))
 
 
 def _name(value: Any) -> str:

@@ -105,6 +105,20 @@ def test_inputs_of_both_frameworks_give_torch(affine):
     assert isinstance(affine(BASE.numpy(), torch.ones(6)), torch.Tensor)
 
 
+def test_each_call_has_results_of_its_own(affine):
+    results = [affine(BASE, torch.full((6,), float(i))) for i in range(20)]
+    for i, result in enumerate(results):
+        assert torch.equal(result, BASE * 2 + i)
+
+
+def test_what_is_made_in_inference_mode_can_be_trained_on_outside(affine):
+    with torch.inference_mode():
+        affine(torch.ones(4, 6), torch.ones(6))
+    for _ in range(20):
+        result = affine(torch.ones(4, 6), torch.ones(6))
+        assert not result.is_inference()
+
+
 @pytest.mark.parametrize("given", [BASE, BASE.t().contiguous().t()], ids=["plain", "copied"])
 def test_results_are_on_the_cpu_whatever_the_default_device(affine, given):
     with torch.device("meta"):

@@ -22,7 +22,7 @@ from sparsecomp.targets.threads import set_up_threads
 set_up_threads()
 
 MOST_AHEAD = 8  # calls whose results are made at once
-ROOM_AHEAD = 1 << 20  # bytes that they may take
+ROOM_AHEAD = 8 << 20  # bytes that they may take
 
 _Run = Callable[[Sequence[Any], Any], list[Any]]
 """The results for these tensors: of torch, if that is given, else of numpy."""

@@ -62,7 +62,7 @@ def compile(
     check_model(model)
     check_arguments(tune, None, least=0)
     work = Compilation(model, resolve(target), dynamic_shapes, verify, strict, dump, progress, tune)
-    compiled = Compiled(work.run, work.reference, work.assemble)
+    compiled = Compiled(work.run, work.reference, work.assembler)
     if args is not None or kwargs is not None or isinstance(model, ExportedProgram):
         compiled.prepare(args, kwargs)
     return compiled

@@ -1,10 +1,9 @@
 """From a model to a library: the stages of one compile, timed and verified."""
 
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -79,12 +78,8 @@ class Compilation:
         with torch.no_grad():
             return model(*args, **kwargs)
 
-    def assemble(self, leaves: Sequence[Any]) -> Any:
-        """Outputs in the model's own classes, from the flat ones."""
-        return self._assemble(leaves)
-
-    @cached_property
-    def _assemble(self) -> Assemble:
+    def assembler(self) -> Assemble:
+        """What makes outputs of the model's own classes from flat ones; to be asked for after ``run``."""
         return assembler(self.stages.programs["captured"].output_spec())
 
     def run(self, args: Any, kwargs: dict[str, Any] | None) -> Library:

@@ -98,18 +98,18 @@ class Compiled:
     Args:
         make: gives the library on the first use; the inputs of that first call are its arguments.
         reference: computes the same as the compiled program, for `verify` and `benchmark`.
-        assemble: makes outputs of the model's own classes from the flat results.
+        assembler: gives what makes outputs of the model's own classes from flat ones, once it is compiled.
     """
 
     def __init__(
         self,
         make: Callable[[tuple[Any, ...], dict[str, Any]], Library],
         reference: Callable[..., Any] | None = None,
-        assemble: Callable[[Sequence[Any]], Any] | None = None,
+        assembler: Callable[[], Callable[[Sequence[Any]], Any]] | None = None,
     ) -> None:
         self._make = make
         self._reference = reference
-        self.assemble = assemble
+        self._assembler = assembler
         self._library: Library | None = None
         self._engine: Engine | None = None
         self._lock = RLock()  # the first use compiles: once, whatever the number of threads
@@ -122,9 +122,7 @@ class Compiled:
             TargetError: it was compiled for another machine.
         """
         engine = self._engine or self._start(args, kwargs)
-        results = engine(args, kwargs)
-        signature = engine.signature
-        return signature.rebuild(results) if self.assemble is None else self.assemble(signature.leaves(results))
+        return self._outputs(engine(args, kwargs))
 
     def _start(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Engine:
         with self._lock:
@@ -135,6 +133,7 @@ class Compiled:
                     f"call: this program cannot run here: {reason}; save() it and load it on such a machine"
                 )
             if self._engine is None:
+                self._outputs = library.signature.outputs_by(self._assembler and self._assembler())
                 weights = list(library.weights.values())
                 self._engine = Engine(library.module, weights, library.signature, library.copied, library.plan)
             return self._engine

@@ -3,7 +3,6 @@
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
-from functools import cached_property
 from typing import Any
 
 from sparsecomp.errors import InputError
@@ -156,23 +155,15 @@ class Signature:
             )
         return [given[name] for name in positional], {name: given[name] for name in self.keywords}
 
-    def leaves(self, results: Sequence[Any]) -> Sequence[Any]:
+    def leaves(self, results: Sequence[Any]) -> list[Any]:
         """The flat outputs, from the results of the program."""
-        if self._in_order:
-            return results
         return [item.value if item.index is None else results[item.index] for item in self.outputs]
 
-    @cached_property
-    def _in_order(self) -> bool:
-        return [item.index for item in self.outputs] == list(range(len(self.outputs)))
-
-    def rebuild(self, results: Sequence[Any]) -> Any:
-        """The outputs in their structure; a model's own classes come back as `Record`."""
-        return self._build(self.leaves(results))
-
-    @cached_property
-    def _build(self) -> Callable[[Sequence[Any]], Any]:
-        return builder(self.output_structure)
+    def outputs_by(self, assemble: Callable[[Sequence[Any]], Any] | None = None) -> Callable[[Sequence[Any]], Any]:
+        """What makes the outputs from the results: in the model's own classes by ``assemble``, else with `Record`."""
+        make = builder(self.output_structure) if assemble is None else assemble
+        in_order = [item.index for item in self.outputs] == list(range(len(self.outputs)))
+        return make if in_order else lambda results: make(self.leaves(results))
 
 
 def _check(leaf: Any, expected: Input) -> None:

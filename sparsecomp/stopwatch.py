@@ -51,7 +51,7 @@ class Stopwatch:
         given = (None, None) if isinstance(model, ExportedProgram) else (args, kwargs)
         work = Compilation(model, self._target, verify=False, inspect=False)
         library = work.run(*given)
-        compiled = Compiled(lambda *_: library, assemble=work.assemble)
+        compiled = Compiled(lambda *_: library, assembler=work.assembler)
         return lambda: compiled(*args, **kwargs)
 
 

@@ -93,12 +93,14 @@ def test_outputs_are_rebuilt_in_their_structure(name):
     captured = program(OUTPUTS[name], tensor(2, 3))
     expected = captured(*captured.args)
     results = [leaf for leaf in pytree.tree_leaves(expected) if isinstance(leaf, torch.Tensor)]
-    rebuilt = signature_of(captured).rebuild(results)
+    rebuilt = signature_of(captured).outputs_by()(results)
     assert str(rebuilt) == str(expected)
 
 
 def test_named_tuples_and_ordered_dicts_come_back_as_records():
-    rebuilt = signature_of(program(lambda net, x: Pair(x + 1, OrderedDict(z=x, a=x * 2)), tensor(2))).rebuild([1, 2, 3])
+    rebuilt = signature_of(program(lambda net, x: Pair(x + 1, OrderedDict(z=x, a=x * 2)), tensor(2))).outputs_by()(
+        [1, 2, 3]
+    )
     assert rebuilt.first == 1
     assert (rebuilt.second.z, rebuilt.second.a) == (2, 3)
 
@@ -129,7 +131,7 @@ def test_an_input_that_is_no_container_we_know_is_refused():
 
 
 def test_an_output_that_is_no_container_we_know_is_flat_in_a_saved_program():
-    rebuilt = signature_of(program(lambda net, x: Opaque(x + 1), tensor(2))).rebuild(["y"])
+    rebuilt = signature_of(program(lambda net, x: Opaque(x + 1), tensor(2))).outputs_by()(["y"])
     assert rebuilt == ["y"]
 
 

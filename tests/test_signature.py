@@ -191,7 +191,7 @@ def test_outputs_are_rebuilt_around_plain_values():
         outputs=(Output(1), Output(None, 5), Output(0)),
         output_structure=describe({"b": 0, "five": 0, "more": [0]}),
     )
-    assert signature.rebuild(["first", "second"]) == {"b": "second", "five": 5, "more": ["first"]}
+    assert signature.outputs_by()(["first", "second"]) == {"b": "second", "five": 5, "more": ["first"]}
 
 
 def test_text_names_every_input():

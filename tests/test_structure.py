@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sparsecomp.structure import Record, describe, flatten, rebuild
+from sparsecomp.structure import Record, builder, describe, flatten
 
 
 @dataclass
@@ -49,7 +49,7 @@ def plain(value):
 @given(values)
 def test_rebuild_inverts_flatten(value):
     structure = describe(value)
-    rebuilt = rebuild(iter(flatten(value, structure)), structure)
+    rebuilt = builder(structure)(flatten(value, structure))
     assert rebuilt == plain(value)
     assert type(rebuilt) is type(plain(value))
 
@@ -64,7 +64,7 @@ def test_a_structure_survives_json(value):
 def test_what_was_rebuilt_flattens_the_same(value):
     structure = describe(value)
     leaves = flatten(value, structure)
-    assert flatten(rebuild(iter(leaves), structure), structure) == leaves
+    assert flatten(builder(structure)(leaves), structure) == leaves
 
 
 @given(values, values)
@@ -74,7 +74,7 @@ def test_flatten_takes_as_many_leaves_as_the_structure_has_or_refuses(value, oth
         leaves = flatten(value, structure)
     except ValueError:
         return
-    rebuild(iter(leaves), structure)
+    builder(structure)(leaves)
     assert len(leaves) == len(flatten(other, structure))
 
 

@@ -98,11 +98,20 @@ def _groups(link: Link, target: Link, shared: list[str]) -> tuple[Tensor, Tensor
     ours, theirs = dict(link.parts), dict(target.parts)
     one = torch.stack([ours[name] for name in shared], dim=1)
     other = torch.stack([theirs[name] for name in shared], dim=1)
-    numbers = torch.unique(torch.cat((one, other)), dim=0, return_inverse=True)[1]
+    numbers = _numbers(torch.cat((one, other)))
     absent = torch.tensor(ABSENT)
     group = torch.where((one == ABSENT).any(dim=1), absent, numbers[: len(one)])
     place = torch.where((other == ABSENT).any(dim=1), absent, numbers[len(one) :])
     return group, place
+
+
+def _numbers(tuples: Tensor) -> Tensor:
+    """A number for each row of indices, the same for equal ones; few are left out."""
+    number = torch.zeros(len(tuples), dtype=torch.int64)
+    for index in (tuples - ABSENT).unbind(dim=1):
+        number = number * (int(index.max()) + 1) + index
+    few = int(number.max()) < 4 * len(number)
+    return number if few else torch.unique(number, return_inverse=True)[1]
 
 
 def _agree(known: AxisFacts, group: Tensor, count: int) -> tuple[Tensor, Tensor]:

@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 from functools import partial, reduce
+from itertools import compress
+from operator import not_
 from typing import Any
 
 import torch
@@ -59,11 +61,11 @@ def _rewrite(program: Program, conv: fx.Node) -> bool:
     members = _members(given["input"])
     pieces = torch.split(program.weight(given["weight"]), [member.meta["val"].shape[1] for member in members], dim=1)
     parts = list(zip(members, pieces, strict=True))
-    early = [part for part in parts if _pays(*part)]
-    if not early:
+    pays = [_pays(*part) for part in parts]
+    if not any(pays):
         return False
     emit = _Emitter(program, conv)
-    late = [part for part in parts if not _pays(*part)]
+    early, late = list(compress(parts, pays)), list(compress(parts, map(not_, pays)))
     terms = [emit.mixed(late)] if late else []
     terms += [emit.mixed_early(*part) for part in early]
     conv.replace_all_uses_with(reduce(partial(emit.call, aten.add.Tensor), terms))

@@ -286,6 +286,11 @@ def arguments(node: fx.Node) -> dict[str, Any]:
     return {**defaults, **given, **node.kwargs}
 
 
+def origin(node: fx.Node) -> dict[str, Any]:
+    """What a node's ``meta`` says of where it comes from, for nodes that replace it; not the type of its result."""
+    return {key: value for key, value in node.meta.items() if key != "val"}
+
+
 def source_line(node: fx.Node) -> str:
     """The line of source that made this node, as ``file:line, code``; empty if torch did not record it.
 

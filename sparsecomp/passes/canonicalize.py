@@ -10,7 +10,7 @@ from torch import fx
 
 from sparsecomp.passes.empty_pieces import drop_empty_pieces
 from sparsecomp.passes.explicit_padding import EXPLICIT, explicit_padding
-from sparsecomp.program import Program
+from sparsecomp.program import Program, origin
 
 aten = torch.ops.aten
 
@@ -168,7 +168,7 @@ def _with_batch(program: Program, node: fx.Node) -> bool:
         conv = program.graph.call_function(node.target, (batch, *node.args[1:]), node.kwargs)
         result = program.graph.call_function(aten.squeeze.dim, (conv, 0))
     for new in (batch, conv, result):
-        new.meta = {key: value for key, value in node.meta.items() if key != "val"}
+        new.meta = origin(node)
     node.replace_all_uses_with(result)
     program.graph.erase_node(node)
     return True

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, fx
 
 import sparsecomp.ops_recurrent  # noqa: F401  registers torch.ops.sparsecomp
-from sparsecomp.program import Program
+from sparsecomp.program import Program, origin
 
 aten = torch.ops.aten
 _ZEROS = (aten.zeros.default, aten.zeros_like.default, aten.new_zeros.default)
@@ -71,7 +71,7 @@ class _Call:
     def emit(self, target: Any, *args: Any) -> fx.Node:
         with self.program.graph.inserting_before(self.node):
             call = self.program.graph.call_function(target, args)
-        call.meta = {key: value for key, value in self.node.meta.items() if key != "val"}
+        call.meta = origin(self.node)
         return call
 
     def constant(self, name: str, tensor: Tensor) -> fx.Node:

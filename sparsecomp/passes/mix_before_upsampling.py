@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, fx
 
-from sparsecomp.program import Program, arguments
+from sparsecomp.program import Program, arguments, origin
 
 aten = torch.ops.aten
 _UPSAMPLINGS = {
@@ -105,7 +105,7 @@ class _Emitter:
         """A call in the place of the convolution."""
         with self.program.graph.inserting_before(self.conv):
             node = self.program.graph.call_function(target, args, kwargs)
-        node.meta = {key: value for key, value in self.conv.meta.items() if key != "val"}
+        node.meta = origin(self.conv)
         return node
 
 

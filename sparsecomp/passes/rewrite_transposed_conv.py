@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import torch
 from torch import fx
 
-from sparsecomp.program import Program, arguments
+from sparsecomp.program import Program, arguments, origin
 
 aten = torch.ops.aten
 
@@ -55,6 +55,6 @@ def _rewrite(program: Program, node: fx.Node) -> None:
         conv = program.graph.call_function(aten.conv2d.default, (given["input"], weight_node, bias_node))
         shuffle = program.graph.call_function(aten.pixel_shuffle.default, (conv, factor))
     for new in (conv, shuffle):
-        new.meta = {key: value for key, value in node.meta.items() if key != "val"}
+        new.meta = origin(node)
     node.replace_all_uses_with(shuffle)
     program.graph.erase_node(node)

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from sparsecomp.runtime import Compiled, Library
 
 FORMAT = "sparsecomp-program"
-VERSION = 2  # 2: a batch may be cut into parts
+VERSION = 3  # 2: a batch may be cut into parts; 3: a program counts in its table
 _MANIFEST, _LIBRARY, _WEIGHTS = "manifest.json", "library.so", "weights.safetensors"
 _UNSTORABLE = {"bool": "uint8"}  # weights of these types are stored as another of the same width
 

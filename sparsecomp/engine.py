@@ -136,7 +136,7 @@ class _OneFunction:
         self._buffer = tvm.runtime.empty((max(plan.size, 1),), "uint8")
         first = self._buffer.data_ptr()
         addresses = [*(weight.data_ptr() for weight in weights), *(first + place for place in plan.places)]
-        table = np.zeros((max(len(addresses), 1), 2), np.int64)
+        table = np.zeros((max(len(addresses), plan.entries, 1), 2), np.int64)
         table[: len(addresses), 1] = addresses
         self._table = tvm.runtime.tensor(table.ravel())
         self._empty: list[Callable[[], Any]] = []

@@ -25,7 +25,7 @@ from sparsecomp.kernels.emit import (
     Expr,
     argument,
     below,
-    each_worker,
+    each_run,
     let,
     load,
     local,
@@ -99,9 +99,9 @@ class _Builder:
             self._declare()
             source = self._padded() if any(p.padding) else self.x
             units = self.images * p.groups * self.panels * self.chunks
-            with each_worker(parts) as worker:
+            with each_run(units, parts, p.macs) as (begin, end):
                 self.sums = scratch("sums", (self.schedule.chunk * p.out_width + self.schedule.lanes) * self.panel)
-                with T.serial(worker * units // parts, (worker + 1) * units // parts) as unit:
+                with T.serial(begin, end) as unit:
                     self._unit(source, unit)
         return builder.get()
 
@@ -118,9 +118,8 @@ class _Builder:
         buffer = IRBuilder.name(
             "padded", T.alloc_buffer((self.images, p.in_channels, self.height, self.width), align=64)
         )
-        with each_worker(self.schedule.workers) as worker:
-            first, last = worker * planes // self.schedule.workers, (worker + 1) * planes // self.schedule.workers
-            with T.serial(first, last) as plane, T.serial(0, self.height) as row:
+        with each_run(planes, self.schedule.workers) as (begin, end):
+            with T.serial(begin, end) as plane, T.serial(0, self.height) as row:
                 image, channel = plane // p.in_channels, plane % p.in_channels
                 inside = tirx.And(row >= p.padding[0], row < p.padding[0] + p.height)
                 with T.serial(0, self.width) as column:

@@ -5,6 +5,7 @@ and ``tokens`` for how tiles are packed and stored.
 """
 
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from functools import partial
 
 import tvm
@@ -18,7 +19,7 @@ from sparsecomp.kernels.emit import (
     Expr,
     argument,
     each_in_all_lanes,
-    each_worker,
+    each_run,
     guard,
     let,
     load,
@@ -33,11 +34,12 @@ from sparsecomp.kernels.emit import (
 from sparsecomp.kernels.problem import Problem
 from sparsecomp.kernels.row_output import RowOf
 from sparsecomp.kernels.schedule import ColumnSchedule
-from sparsecomp.kernels.shares import divide
+from sparsecomp.kernels.shares import DENSITY, divide
 from sparsecomp.kernels.tokens import Tokens
 
 AHEAD_FLOATS = 1024  # between a dense weight that is used and one that is prefetched
 MANY_FLOATS = 1 << 16  # so many weights may not be in the L2 cache any more; a prefetch costs as much as another load
+MANY_TILES = 16  # of a worker
 AHEAD = 2  # slices between that whose output is prefetched and that which is multiplied
 
 
@@ -50,7 +52,7 @@ class _Builder:
     """Emits one kernel; the fields are what its parts share."""
 
     def __init__(self, problem: Problem, schedule: ColumnSchedule) -> None:
-        self.side, self.schedule = side_of(problem, schedule), schedule
+        self.problem, self.schedule, self.side = problem, schedule, side_of(problem, schedule)
         side = self.side
         self.slices = -(-side.group_rows // (schedule.rows * schedule.slice))
         self.depth = schedule.depth * side.taps
@@ -68,8 +70,7 @@ class _Builder:
             self.side.declare_output()
             parts = self.parts
             units = self.side.tiles() * parts
-            with each_worker(self.schedule.workers) as worker:
-                begin, end = let("begin", self._limit(worker, units)), let("end", self._limit(worker + 1, units))
+            with self._runs(units) as (begin, end):
                 self._allocate()
                 with T.serial(begin // parts, (end + parts - 1) // parts) as tile:
                     first = let("first_part", tirx.max(begin - tile * parts, 0))
@@ -77,11 +78,16 @@ class _Builder:
                     self._tile(tile, first, last)
         return builder.get()
 
-    def _limit(self, worker: Expr, units: Expr) -> Expr:
+    def _runs(self, units: Expr) -> AbstractContextManager[tuple[Expr, Expr]]:
+        """Each worker's; not cut inside of a tile, which would be packed again, where there are many."""
+        s, limits = self.schedule, self.shares.limits
+        many = bool(limits) and limits[-1] >= MANY_TILES * s.workers * self.parts
+        macs = self.problem.macs * (DENSITY if s.sparse else 1)
+        return each_run(units, s.workers, macs, self.parts if many else 1, self._limit if limits else None)
+
+    def _limit(self, worker: Expr) -> Expr:
         """At which unit the share of a worker begins, and that of the one before it ends."""
         limits = self.shares.limits
-        if not limits:
-            return worker * units // self.schedule.workers
         found: Expr = limits[-1]
         for index in reversed(range(len(limits) - 1)):
             found = tirx.Select(worker == index, tirx.const(limits[index], "int32"), found)

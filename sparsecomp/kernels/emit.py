@@ -1,6 +1,7 @@
 """Small words for writing vector code with TVM's script builder; every function emits into the function being built."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import tvm.tirx.script.builder.ir as T
@@ -14,6 +15,8 @@ Expr = Any
 Buffer = Any
 CACHE_FLOATS = 16  # float32 values of a cache line
 STACK_WORD = 16  # bytes of the TVMFFIAny that TVM allocates on the stack
+DEALT = "sparsecomp.dealt"  # marks loops over workers whose runs may be cut, and says where: see `each_run`
+WORTH_DEALING = 1 << 19  # multiply-adds of a worker, ten microseconds
 
 
 def let(name: str, value: Expr) -> Expr:
@@ -44,15 +47,15 @@ def store(buffer: Buffer, value: Expr, *index: Expr) -> None:
     T.buffer_store(buffer, value, list(index))
 
 
-def local(name: str, size: int) -> Buffer:
-    """A float32 array that lives in registers; every index into it must be a constant.
+def local(name: str, size: int, dtype: str = "float32") -> Buffer:
+    """An array of 32-bit values that lives in registers; every index into it must be a constant.
 
     ``alloc_buffer`` would do, but for TVM making a heap workspace of it, which LLVM keeps up to date with stores.
     """
-    kind = PointerType(PrimType("float32"), "local")
+    kind = PointerType(PrimType(dtype), "local")
     words = -(-size * 4 // STACK_WORD)
     data = T.Bind(tirx.call_intrin(kind, "tirx.tvm_stack_alloca", "tvm_ffi_any", words), var=tirx.Var(name, kind))
-    return T.decl_buffer((size,), "float32", data=data, scope="local")
+    return T.decl_buffer((size,), dtype, data=data, scope="local")
 
 
 def scratch(name: str, size: int) -> Buffer:
@@ -70,19 +73,34 @@ def spread(floats: int) -> int:
     return (-(-floats // CACHE_FLOATS) | 1) * CACHE_FLOATS
 
 
-def each_worker(count: int) -> Any:
-    """A loop over the workers, each on a thread of its own; one of them needs no other thread."""
-    return T.parallel(0, count) if count > 1 else T.serial(0, count)
+@contextmanager
+def each_run(
+    units: Expr, workers: int, macs: float = 0, together: int = 1, limit: Callable[[Expr], Expr] | None = None
+) -> Iterator[tuple[Expr, Expr]]:
+    """A loop over the workers, each on a thread of its own: where its run of the units begins and ends.
+
+    Runs that are worth it are cut, and dealt out (`sparsecomp.lower.dealing`): the body has to be right for any run.
+
+    Args:
+        units: what there is to do.
+        workers: how many there are; one needs no other thread.
+        macs: multiply-adds of all units.
+        together: units of which a run begins with the first.
+        limit: the unit with which the run of a worker begins; else all have as many.
+    """
+    at = limit or (lambda worker: worker * units // workers)
+    dealt = {DEALT: together} if macs >= workers * WORTH_DEALING else None
+    with T.parallel(0, workers, annotations=dealt) if workers > 1 else T.serial(0, 1) as worker:
+        yield let("begin", at(worker)), let("end", at(worker + 1))
 
 
-def each_plane(batch: Expr, channels: int, workers: int, body: Callable[[Expr, Expr], None]) -> None:
+def each_plane(
+    batch: Expr, channels: int, workers: int, body: Callable[[Expr, Expr], None], macs: float = 0
+) -> None:
     """Run ``body(image, channel)`` for every plane of a batch, which may be symbolic; each worker has a run of them."""
     images = batch if isinstance(batch, int) else let("images", tirx.Cast("int32", batch))
-    planes = images * channels
-    with each_worker(workers) as worker:
-        first, last = let("first", worker * planes // workers), let("last", (worker + 1) * planes // workers)
-        with T.serial(first, last) as plane:
-            body(let("image", plane // channels), let("channel", plane % channels))
+    with each_run(images * channels, workers, macs) as (begin, end), T.serial(begin, end) as plane:
+        body(let("image", plane // channels), let("channel", plane % channels))
 
 
 def below(start: Expr, limit: Expr, lanes: int) -> Expr:

@@ -18,7 +18,7 @@ from sparsecomp.kernels.emit import (
     CACHE_FLOATS,
     Expr,
     argument,
-    each_worker,
+    each_run,
     guard,
     let,
     load,
@@ -61,7 +61,7 @@ class _Builder:
         self.blocks = -(-problem.in_features // schedule.depth)
 
     def build(self) -> tvm.tirx.PrimFunc:
-        parts, size = self.schedule.workers, self.schedule.tokens
+        size = self.schedule.tokens
         with IRBuilder() as builder, T.prim_func(s_tir=True):
             T.func_name("feature_panel")
             self._declare()
@@ -72,9 +72,7 @@ class _Builder:
             # What each step of a tile has to prefetch for the weights of the next depth block to be there in time.
             some = tiles if isinstance(tiles, int) else tirx.max(tiles, 1)
             self.share = let("share", (self.panel + some - 1) // some)
-            with each_worker(parts) as worker:
-                begin = let("begin", worker * (tiles * self.panels) // parts)
-                end = let("end", (worker + 1) * (tiles * self.panels) // parts)
+            with each_run(tiles * self.panels, self.schedule.workers, self.problem.macs) as (begin, end):
                 with T.If(end > begin), T.Then(), T.serial(begin // tiles, (end - 1) // tiles + 1) as panel:
                     first = let("first", tirx.max(begin - panel * tiles, 0))
                     last = let("last", tirx.min(end - panel * tiles, tiles))

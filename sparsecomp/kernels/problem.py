@@ -53,6 +53,11 @@ class LinearProblem:
         """The tokens by which schedules are judged."""
         return self.likely if self.tokens is None else self.tokens
 
+    @property
+    def macs(self) -> int:
+        """Multiply-adds of a dense weight."""
+        return self.judged * self.in_features * self.out_features
+
 
 @dataclass(frozen=True)
 class ConvProblem:
@@ -93,6 +98,12 @@ class ConvProblem:
     def taps(self) -> int:
         """Weights of one filter for one input channel."""
         return self.kernel[0] * self.kernel[1]
+
+    @property
+    def macs(self) -> int:
+        """Multiply-adds of a dense weight, for one image where their number is not known."""
+        pixels = (self.batch or 1) * self.out_height * self.out_width
+        return pixels * self.out_channels * self.in_channels // self.groups * self.taps
 
 
 Problem = LinearProblem | ConvProblem

@@ -75,7 +75,7 @@ class WindowRows(ABC):
             self.x = argument("x", (w.batch, w.channels, w.height, w.width))
             self.declare()
             self.y = argument("y", (w.batch, w.channels, w.out_height, w.out_width))
-            each_plane(w.batch, w.channels, self._workers(), self._plane)
+            each_plane(w.batch, w.channels, self._workers(), self._plane, self._taps())
         return in_root_block(builder.get())
 
     @abstractmethod
@@ -96,9 +96,13 @@ class WindowRows(ABC):
 
     def _workers(self) -> int:
         """One where it takes less than to wait for the others."""
+        return self.cores if not isinstance(self.window.batch, int) or self._taps() >= MIN_WORK // 2 else 1
+
+    def _taps(self) -> int:
+        """Of all windows, of one image where their number is not known."""
         w = self.window
-        taps = w.channels * w.out_height * w.out_width * w.size[0] * w.size[1]
-        return self.cores if not isinstance(w.batch, int) or w.batch * taps >= MIN_WORK // 2 else 1
+        images = w.batch if isinstance(w.batch, int) else 1
+        return images * w.channels * w.out_height * w.out_width * w.size[0] * w.size[1]
 
     def _plane(self, image: Expr, channel: Expr) -> None:
         self.at = (image, channel)

@@ -21,11 +21,12 @@ from tvm.script.ir_builder import IRBuilder
 
 from sparsecomp.kernels.channel_output import ChannelOutput
 from sparsecomp.kernels.cook_toom import transforms
-from sparsecomp.kernels.emit import Expr, argument, each_worker, let
+from sparsecomp.kernels.emit import Expr, argument, each_run, let
 from sparsecomp.kernels.problem import ConvProblem
 from sparsecomp.kernels.schedule import WinogradSchedule, WinogradTileSchedule
 
 Array = npt.NDArray[np.generic]
+FEW_CHUNKS = 3  # of a worker, which are not worth cutting its run
 
 
 def pack(weight: Array, problem: ConvProblem, schedule: WinogradSchedule | WinogradTileSchedule) -> tuple[Array, ...]:
@@ -83,9 +84,10 @@ class Winograd(ABC):
             self.output = ChannelOutput(p, batch, self.lanes)
             images = batch if isinstance(batch, int) else let("images", tirx.Cast("int32", batch))
             self.rows = images * self.down
-            units = let("units", (self.rows + self.chunk - 1) // self.chunk * parts)
-            with each_worker(parts) as worker:
-                begin, end = let("begin", worker * units // parts), let("end", (worker + 1) * units // parts)
+            chunks = let("chunks", (self.rows + self.chunk - 1) // self.chunk)
+            # A run that begins inside of a chunk transforms its inputs again.
+            macs = 0 if isinstance(chunks, int) and chunks < FEW_CHUNKS * parts else p.macs / 3
+            with each_run(chunks * parts, parts, macs, together=parts) as (begin, end):
                 self.allocate()
                 with T.serial(begin // parts, (end + parts - 1) // parts) as chunk:
                     first, last = tirx.max(begin - chunk * parts, 0), tirx.min(end - chunk * parts, parts)

@@ -13,10 +13,30 @@ from tvm.tirx import For, ForKind, SeqStmt
 from tvm.tirx.stmt import Return
 
 from sparsecomp.lower.static_calls import NotStaticError, StaticCall
-from sparsecomp.schedules.rewrite import expressions, map_stmt, statements
+from sparsecomp.kernels.emit import DEALT
+from sparsecomp.schedules.rewrite import expressions, map_stmt, replace, statements
 
 SHARE = "sparsecomp.share"  # marks these functions
 Stmt = Any
+
+
+class Run(NamedTuple):
+    """The run of units that a worker has of a stage, where runs may be cut (`kernels.emit.each_run`).
+
+    Attributes:
+        worker: of whom it is.
+        begin, end: the unit with which it begins and that before which it ends, as statements that name them.
+        together: units of which a run begins with the first.
+    """
+
+    worker: Any
+    begin: tirx.Bind
+    end: tirx.Bind
+    together: int
+
+    def limits(self, worker: Any) -> list[Any]:
+        """Begin and end of the run of this worker."""
+        return [replace(each.value, {self.worker: worker}) for each in (self.begin, self.end)]
 
 
 class Share(NamedTuple):
@@ -24,12 +44,14 @@ class Share(NamedTuple):
 
     Attributes:
         function: its name.
+        run: what its share is, if the function does any run: begin and end are its arguments after the worker.
         parallel: there is more than one.
         scratch: the arrays that each worker has of its own; their addresses are its last arguments.
         kinds: the types of its pointers.
     """
 
     function: ir.GlobalVar
+    run: Run | None
     parallel: bool
     scratch: list[Any]
     kinds: list[PointerType]
@@ -99,16 +121,23 @@ def divide(module: ir.IRModule, call: StaticCall, parts: Parts, cores: int) -> K
         scratch, body = _without_scratch(stage)
         buffers = [*function.params, *shared, *scratch]
         kinds = [PointerType(PrimType(each.ty.dtype.dtype), "global") for each in buffers]
-        share = Share(
-            ir.GlobalVar(f"{call.kernel.name_hint}_share{index}"), _is_parallel(stage) and cores > 1, scratch, kinds
-        )
-        module.update_func(share.function, _share(buffers, kinds, sizes, [*parts.views, body], cores))
+        name = ir.GlobalVar(f"{call.kernel.name_hint}_share{index}")
+        share = Share(name, _run(stage, cores), _is_parallel(stage) and cores > 1, scratch, kinds)
+        module.update_func(name, _share(share, buffers, sizes, [*parts.views, body], cores))
         shares.append(share)
         made = [tirx.AllocBuffer(each) for each in scratch]
         runs.append(run(share, cores, partial(_data_of, buffers), made))
     if shares:
         module.update_func(call.kernel, function.with_body(SeqStmt([*parts.shared, *runs, tirx.Evaluate(0)])))
     return Kernel(shares, shared)
+
+
+def _run(stage: Stmt, cores: int) -> Run | None:
+    """The run of each worker, where there are as many as cores."""
+    if not _is_parallel(stage) or DEALT not in stage.annotations or stage.extent != cores or cores == 1:
+        return None
+    begin, end, *_ = stage.body.seq
+    return Run(stage.loop_var, begin, end, int(stage.annotations[DEALT]))
 
 
 def _data_of(buffers: list[Any], _worker: Any) -> list[Any]:
@@ -135,22 +164,36 @@ def _known_sizes(function: tirx.PrimFunc, shapes: list[tuple[int, ...]]) -> dict
 
 
 def _share(
-    buffers: list[Any], kinds: list[PointerType], sizes: dict[Any, int], body: list[Stmt], cores: int
+    share: Share, buffers: list[Any], sizes: dict[Any, int], body: list[Stmt], cores: int
 ) -> tirx.PrimFunc:
-    """The function ``(worker, pointers...)`` of a share of a stage, the last statement.
+    """The function ``(worker, [begin, end], pointers...)`` of a share of a stage, the last statement.
 
     It is called with weights of any size, and reads none: in declarations stand those of the first call.
     Nothing is said of its pointers being apart: with that LLVM loads so much ahead that it spills what was loaded.
     """
     worker = tirx.Var("worker", "int32")
-    pointers = [tirx.Var(f"{each.name}_data", kind) for each, kind in zip(buffers, kinds, strict=True)]
+    pointers = [tirx.Var(f"{each.name}_data", kind) for each, kind in zip(buffers, share.kinds, strict=True)]
     known = [tirx.Bind(size, tirx.const(value, size.ty.dtype)) for size, value in sizes.items()]
     declared = [tirx.DeclBuffer(each, data=pointer) for each, pointer in zip(buffers, pointers, strict=True)]
     *views, stage = body
     end = Return(tirx.const(0, "int32"))
-    lines = SeqStmt([*known, *declared, *views, _part(stage, worker, cores), end])
-    function = tirx.PrimFunc([worker, *pointers], lines, PrimType("int32"))
+    limits, bound = _limits(share.run, cores) if share.run else ([], [])
+    part = list(stage.body.seq)[2:] if share.run else [_part(stage, worker, cores)]
+    lines = SeqStmt([*known, *declared, *views, *bound, *part, end])
+    function = tirx.PrimFunc([worker, *limits, *pointers], lines, PrimType("int32"))
     return function.with_attr({"s_tir": True, SHARE: True})
+
+
+def _limits(run: Run, cores: int) -> tuple[list[Any], list[Stmt]]:
+    """Arguments for the limits of a run, and what they are named in it.
+
+    TVM must see how large they can be: where it multiplies the largest 32-bit number by a constant, it fails.
+    """
+    units = run.limits(tirx.const(cores - 1, "int32"))[1]
+    names = [each.var for each in (run.begin, run.end)]
+    arguments = [tirx.Var(f"{each.name}_unit", "int32") for each in names]
+    bounded = [tirx.max(tirx.min(each, units), 0) for each in arguments]
+    return arguments, [tirx.Bind(name, value) for name, value in zip(names, bounded, strict=True)]
 
 
 def _part(stage: Stmt, worker: Any, cores: int) -> Stmt:
@@ -168,7 +211,8 @@ def run(share: Share, cores: int, pointers: Callable[[Any], list[Any]], before: 
     """All workers' shares of a stage, each worker that runs it an iteration of a loop; ``pointers`` are a worker's."""
     worker = tirx.Var("worker", "int32")
     zero, extent = tirx.const(0, "int32"), tirx.const(cores if share.parallel else 1, "int32")
-    call = tirx.Evaluate(Call(share.function, [worker, *pointers(worker)], ret_ty=PrimType("int32")))
+    limits = share.run.limits(worker) if share.run else []
+    call = tirx.Evaluate(Call(share.function, [worker, *limits, *pointers(worker)], ret_ty=PrimType("int32")))
     kind = ForKind.PARALLEL if share.parallel else ForKind.SERIAL
     return For(worker, zero, extent, kind, SeqStmt([*before, call]) if before else call)
 

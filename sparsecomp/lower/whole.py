@@ -4,7 +4,7 @@ Relax's virtual machine takes 60 ns for each instruction, and a kernel that star
 more: a tenth of the time of a pruned MobileNetV2.
 
     parallel: each worker
-        kernel 1, its share
+        kernel 1, its share                         or what it takes of all shares: see `dealing`
         barrier                                     none between kernels that run on one thread
         kernel 2, its share
         ...
@@ -23,12 +23,14 @@ from tvm.script.ir_builder import IRBuilder
 from tvm.tirx import For, ForKind, SeqStmt
 
 from sparsecomp.kernels.emit import argument
+from sparsecomp.lower.dealing import COUNTER, LINE, deal, sets, with_take
 from sparsecomp.lower.stages import Kernel, Share, divide, run, split
 from sparsecomp.lower.static_calls import NotStaticError, Place, StaticCalls, aligned_bytes
-from sparsecomp.memory_plan import ALIGNMENT, WHOLE, MemoryPlan
+from sparsecomp.memory_plan import ALIGNMENT, ENTRY, WHOLE, MemoryPlan
 
 # Each address is in the upper half of an entry of the table, as in TVM's values, of which this is the field.
 POINTER_FIELD = 15
+_ENTRIES = LINE // ENTRY  # of the table, for a counter
 Stmt = Any
 
 
@@ -43,9 +45,16 @@ def as_one_function(module: ir.IRModule, cores: int) -> tuple[ir.IRModule, Memor
     for call in calls.kernels:
         if call.kernel not in kernels:
             kernels[call.kernel] = divide(module, call, parts[call.kernel], cores)
+    return module, add(module, calls, kernels, cores)
+
+
+def add(module: ir.IRModule, calls: StaticCalls, kernels: dict[ir.GlobalVar, Kernel], cores: int) -> MemoryPlan:
+    """Add the function `WHOLE` of these calls; what memory it needs."""
     whole = _Whole(calls, kernels, cores)
+    for name, share in whole.dealt:
+        module.update_func(name, deal(share, cores))
     module.update_func(ir.GlobalVar(WHOLE), whole.build())
-    return module, MemoryPlan(whole.size, whole.places, tuple(calls.results))
+    return MemoryPlan(whole.size, whole.places, tuple(calls.results), whole.entries)
 
 
 def _by_first_worker(loop: For, cores: int) -> For:
@@ -60,6 +69,8 @@ class _Whole:
     Attributes:
         places: where in the buffer of intermediate values begins what the table lists after the weights.
         size: bytes of that buffer.
+        entries: of the table; the last ones are counters.
+        dealt: names for the functions that deal out shares whose runs may be cut, and these shares.
     """
 
     def __init__(self, calls: StaticCalls, kernels: dict[ir.GlobalVar, Kernel], cores: int) -> None:
@@ -72,6 +83,13 @@ class _Whole:
         self._entries = {place: calls.weights + index for index, place in enumerate(found)}
         self.places = tuple(place.at + (self.size if place.kind == "scratch" else 0) for place in found)
         self.size += self.stride * cores
+        self._counters = -(-(calls.weights + len(self.places)) // _ENTRIES) * _ENTRIES
+        runs = [share for share, _ in self._stages if share.run]
+        self._sets = sets(len(runs))
+        runs = runs if self._sets else []
+        self.entries = max(1, self._counters + _ENTRIES * cores * len({each for each, _ in self._sets}))
+        self._dealers = {each.function: ir.GlobalVar(f"{each.function.name_hint}_dealt") for each in runs}
+        self.dealt = [(self._dealers[each.function], each) for each in {each.function: each for each in runs}.values()]
 
     def _of_call(self, kernel: Kernel, places: list[Place]) -> Iterator[tuple[Share, list[Place]]]:
         """The stages of a call. The arrays that workers share are in the same place for all kernels, after the rest."""
@@ -86,20 +104,33 @@ class _Whole:
         with IRBuilder() as builder, T.prim_func(s_tir=True):
             T.func_name(WHOLE)
             self._inputs = [argument(f"input{index}", *each) for index, each in enumerate(calls.inputs)]
-            self._table = argument("table", (2 * max(calls.weights + len(self.places), 1),), "int64")
+            self._table = argument("table", (2 * self.entries,), "int64")
             self._results = [argument(f"result{index}", *each) for index, each in enumerate(calls.results)]
             T.evaluate(0)
         return builder.get().with_body(self._body())
 
     def _body(self) -> Stmt:
-        runs = [run(share, self._cores, self._pointers(share, places)) for share, places in self._stages]
+        remaining = iter(self._sets)
+        runs = [self._run(share, places, remaining) for share, places in self._stages]
         if not any(share.parallel for share, _ in self._stages):
             return SeqStmt([*runs, tirx.Evaluate(0)])
         runs = [each if each.kind == ForKind.PARALLEL else _by_first_worker(each, self._cores) for each in runs]
         for index, (before, after) in enumerate(pairwise(share for share, _ in self._stages)):
             if before.parallel or after.parallel:
                 runs[index] = _pragma("parallel_barrier_when_finish", runs[index])
-        return _pragma("parallel_launch_point", SeqStmt([*runs, tirx.Evaluate(0)]))
+        return with_take(_pragma("parallel_launch_point", SeqStmt([*runs, tirx.Evaluate(0)])))
+
+    def _run(self, share: Share, places: list[Place], remaining: Iterator[tuple[int, int]]) -> Stmt:
+        pointers = self._pointers(share, places)
+        if share.function not in self._dealers:
+            return run(share, self._cores, pointers)
+        counters = [self._set(each) for each in next(remaining)]
+        dealt = share._replace(function=self._dealers[share.function], run=None)
+        return run(dealt, self._cores, lambda worker: [*counters, *pointers(worker)])
+
+    def _set(self, index: int) -> Any:
+        start = ENTRY * (self._counters + _ENTRIES * self._cores * index)
+        return tirx.call_intrin(COUNTER, "tirx.handle_add_byte_offset", self._table.data, start)
 
     def _pointers(self, share: Share, places: list[Place]) -> Callable[[Any], list[Any]]:
         pairs = list(zip(places, share.kinds, strict=True))

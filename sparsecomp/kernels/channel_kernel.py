@@ -118,15 +118,15 @@ class _Builder:
         buffer = IRBuilder.name(
             "padded", T.alloc_buffer((self.images, p.in_channels, self.height, self.width), align=64)
         )
-        with each_run(planes, self.schedule.workers) as (begin, end):
-            with T.serial(begin, end) as plane, T.serial(0, self.height) as row:
-                image, channel = plane // p.in_channels, plane % p.in_channels
-                inside = tirx.And(row >= p.padding[0], row < p.padding[0] + p.height)
-                with T.serial(0, self.width) as column:
-                    store(buffer, tirx.const(0.0, "float32"), image, channel, row, column)
-                with T.If(inside), T.Then(), T.serial(0, p.width) as column:
-                    value = self.x[image, channel, row - p.padding[0], column]
-                    store(buffer, value, image, channel, row, column + p.padding[2])
+        runs = each_run(planes, self.schedule.workers)
+        with runs as (begin, end), T.serial(begin, end) as plane, T.serial(0, self.height) as row:
+            image, channel = plane // p.in_channels, plane % p.in_channels
+            inside = tirx.And(row >= p.padding[0], row < p.padding[0] + p.height)
+            with T.serial(0, self.width) as column:
+                store(buffer, tirx.const(0.0, "float32"), image, channel, row, column)
+            with T.If(inside), T.Then(), T.serial(0, p.width) as column:
+                value = self.x[image, channel, row - p.padding[0], column]
+                store(buffer, value, image, channel, row, column + p.padding[2])
         return buffer
 
     def _unit(self, source: Buffer, unit: Expr) -> None:

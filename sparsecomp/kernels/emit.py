@@ -94,9 +94,7 @@ def each_run(
         yield let("begin", at(worker)), let("end", at(worker + 1))
 
 
-def each_plane(
-    batch: Expr, channels: int, workers: int, body: Callable[[Expr, Expr], None], macs: float = 0
-) -> None:
+def each_plane(batch: Expr, channels: int, workers: int, body: Callable[[Expr, Expr], None], macs: float = 0) -> None:
     """Run ``body(image, channel)`` for every plane of a batch, which may be symbolic; each worker has a run of them."""
     images = batch if isinstance(batch, int) else let("images", tirx.Cast("int32", batch))
     with each_run(images * channels, workers, macs) as (begin, end), T.serial(begin, end) as plane:

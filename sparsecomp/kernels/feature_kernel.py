@@ -72,14 +72,19 @@ class _Builder:
             # What each step of a tile has to prefetch for the weights of the next depth block to be there in time.
             some = tiles if isinstance(tiles, int) else tirx.max(tiles, 1)
             self.share = let("share", (self.panel + some - 1) // some)
-            with each_run(tiles * self.panels, self.schedule.workers, self.problem.macs) as (begin, end):
-                with T.If(end > begin), T.Then(), T.serial(begin // tiles, (end - 1) // tiles + 1) as panel:
-                    first = let("first", tirx.max(begin - panel * tiles, 0))
-                    last = let("last", tirx.min(end - panel * tiles, tiles))
-                    with T.serial(0, self.blocks) as block, T.serial(first, last) as tile:
-                        self.done = let("done", tile - first)
-                        self._tile(panel, block, tile)
+            runs = each_run(tiles * self.panels, self.schedule.workers, self.problem.macs)
+            with runs as (begin, end), T.If(end > begin), T.Then():
+                self._run(begin, end, tiles)
         return builder.get()
+
+    def _run(self, begin: Expr, end: Expr, tiles: Expr) -> None:
+        """The units ``begin ... end``, each a tile of tokens of a panel."""
+        with T.serial(begin // tiles, (end - 1) // tiles + 1) as panel:
+            first = let("first", tirx.max(begin - panel * tiles, 0))
+            last = let("last", tirx.min(end - panel * tiles, tiles))
+            with T.serial(0, self.blocks) as block, T.serial(first, last) as tile:
+                self.done = let("done", tile - first)
+                self._tile(panel, block, tile)
 
     def _declare(self) -> None:
         p = self.problem

@@ -23,6 +23,7 @@ from tvm.tirx import AttrStmt, SeqStmt
 from tvm.tirx.stmt import Return
 
 from sparsecomp.kernels.emit import let, local
+from sparsecomp.lower.runs import Run
 from sparsecomp.lower.stages import SHARE, Share
 
 PART = 4  # one in so many units of a run is dealt out
@@ -58,7 +59,7 @@ def sets(stages: int) -> list[tuple[int, int]]:
     return list(pairwise([*used, used[0]]))
 
 
-def deal(share: Share, cores: int) -> tirx.PrimFunc:
+def deal(share: Share, run: Run, cores: int) -> tirx.PrimFunc:
     """The function ``(worker, taken, next, pointers...)``: a worker's part of a stage; all do all of it together.
 
     ``taken`` and ``next`` are the counters of this stage, and those that it sets to zero.
@@ -70,8 +71,8 @@ def deal(share: Share, cores: int) -> tirx.PrimFunc:
         taken, following = (T.decl_buffer((cores * LINE // 4,), "int32", data=each) for each in counters)
         T.buffer_store(following, 0, [worker * (LINE // 4)])
         begin, end, behind = (local(name, 1, "int32") for name in ("begin", "end", "behind"))
-        T.buffer_store(begin, share.run.limits(worker)[0], [0])
-        T.buffer_store(end, _cut(share, worker, 0), [0])
+        T.buffer_store(begin, run.limits(worker)[0], [0])
+        T.buffer_store(end, _cut(run, worker, 0), [0])
         T.buffer_store(behind, 0, [0])
         with T.While(behind[0] < min(RUNS, cores)):
             with T.If(begin[0] < end[0]), T.Then():
@@ -80,18 +81,18 @@ def deal(share: Share, cores: int) -> tirx.PrimFunc:
             counter = tirx.address_of(taken[owner * (LINE // 4)])
             piece = let("piece", tirx.call_extern("int32", TAKE, counter))
             left = let("left", piece < PIECES)
-            T.buffer_store(begin, tirx.Select(left, _cut(share, owner, piece), 0), [0])
-            T.buffer_store(end, tirx.Select(left, _cut(share, owner, piece + 1), 0), [0])
+            T.buffer_store(begin, tirx.Select(left, _cut(run, owner, piece), 0), [0])
+            T.buffer_store(end, tirx.Select(left, _cut(run, owner, piece + 1), 0), [0])
             T.buffer_store(behind, behind[0] + tirx.Select(left, 0, 1), [0])
     function = builder.get()
     body = SeqStmt([function.body, Return(tirx.const(0, "int32"))])
     return tirx.PrimFunc(function.params, body, PrimType("int32")).with_attr({"s_tir": True, SHARE: True})
 
 
-def _cut(share: Share, owner: Expr, piece: Expr) -> Expr:
+def _cut(run: Run, owner: Expr, piece: Expr) -> Expr:
     """With which unit a piece of a run begins: what is left shrinks with the square of the pieces that are left."""
-    begin, end = share.run.limits(owner)
-    left, together, whole = PIECES - piece, share.run.together, PART * PIECES**2
+    begin, end = run.limits(owner)
+    left, together, whole = PIECES - piece, run.together, PART * PIECES**2
     unit = end - ((end - begin) * (left * left) + whole - 1) // whole
     if together == 1:
         return unit

@@ -12,31 +12,12 @@ from tvm.ir import Call, PointerType, PrimType
 from tvm.tirx import For, ForKind, SeqStmt
 from tvm.tirx.stmt import Return
 
+from sparsecomp.lower.runs import Run, is_parallel, run_of
 from sparsecomp.lower.static_calls import NotStaticError, StaticCall
-from sparsecomp.kernels.emit import DEALT
-from sparsecomp.schedules.rewrite import expressions, map_stmt, replace, statements
+from sparsecomp.schedules.rewrite import expressions, map_stmt, statements
 
 SHARE = "sparsecomp.share"  # marks these functions
 Stmt = Any
-
-
-class Run(NamedTuple):
-    """The run of units that a worker has of a stage, where runs may be cut (`kernels.emit.each_run`).
-
-    Attributes:
-        worker: of whom it is.
-        begin, end: the unit with which it begins and that before which it ends, as statements that name them.
-        together: units of which a run begins with the first.
-    """
-
-    worker: Any
-    begin: tirx.Bind
-    end: tirx.Bind
-    together: int
-
-    def limits(self, worker: Any) -> list[Any]:
-        """Begin and end of the run of this worker."""
-        return [replace(each.value, {self.worker: worker}) for each in (self.begin, self.end)]
 
 
 class Share(NamedTuple):
@@ -84,7 +65,7 @@ def split(function: tirx.PrimFunc) -> Parts:
             found.shared.append(statement)
         elif not _is_nothing(statement):
             inner = statements(statement.body if isinstance(statement, For) else statement)
-            if isinstance(statement, tirx.Bind) or any(_is_parallel(each) for each in inner):
+            if isinstance(statement, tirx.Bind) or any(is_parallel(each) for each in inner):
                 raise NotStaticError(f"a stage of {function.attrs} has no simple shares")
             found.stages.append(statement)
     used = {each for stage in found.stages for each in expressions(stage) if isinstance(each, tirx.Var)}
@@ -103,10 +84,6 @@ def _is_nothing(statement: Stmt) -> bool:
     return isinstance(statement, tirx.Evaluate) and isinstance(statement.value, tirx.IntImm)
 
 
-def _is_parallel(statement: Stmt) -> bool:
-    return isinstance(statement, For) and statement.kind == ForKind.PARALLEL
-
-
 def _sizes(function: tirx.PrimFunc) -> set[Any]:
     """The variables among the sizes of the parameters: how much of a weight is stored."""
     return {size for each in function.params for size in each.ty.shape if isinstance(size, tirx.Var)}
@@ -122,7 +99,7 @@ def divide(module: ir.IRModule, call: StaticCall, parts: Parts, cores: int) -> K
         buffers = [*function.params, *shared, *scratch]
         kinds = [PointerType(PrimType(each.ty.dtype.dtype), "global") for each in buffers]
         name = ir.GlobalVar(f"{call.kernel.name_hint}_share{index}")
-        share = Share(name, _run(stage, cores), _is_parallel(stage) and cores > 1, scratch, kinds)
+        share = Share(name, run_of(body, cores), is_parallel(stage) and cores > 1, scratch, kinds)
         module.update_func(name, _share(share, buffers, sizes, [*parts.views, body], cores))
         shares.append(share)
         made = [tirx.AllocBuffer(each) for each in scratch]
@@ -130,14 +107,6 @@ def divide(module: ir.IRModule, call: StaticCall, parts: Parts, cores: int) -> K
     if shares:
         module.update_func(call.kernel, function.with_body(SeqStmt([*parts.shared, *runs, tirx.Evaluate(0)])))
     return Kernel(shares, shared)
-
-
-def _run(stage: Stmt, cores: int) -> Run | None:
-    """The run of each worker, where there are as many as cores."""
-    if not _is_parallel(stage) or DEALT not in stage.annotations or stage.extent != cores or cores == 1:
-        return None
-    begin, end, *_ = stage.body.seq
-    return Run(stage.loop_var, begin, end, int(stage.annotations[DEALT]))
 
 
 def _data_of(buffers: list[Any], _worker: Any) -> list[Any]:
@@ -163,9 +132,7 @@ def _known_sizes(function: tirx.PrimFunc, shapes: list[tuple[int, ...]]) -> dict
     return {size: value for size, value in pairs if isinstance(size, tirx.Var)}
 
 
-def _share(
-    share: Share, buffers: list[Any], sizes: dict[Any, int], body: list[Stmt], cores: int
-) -> tirx.PrimFunc:
+def _share(share: Share, buffers: list[Any], sizes: dict[Any, int], body: list[Stmt], cores: int) -> tirx.PrimFunc:
     """The function ``(worker, [begin, end], pointers...)`` of a share of a stage, the last statement.
 
     It is called with weights of any size, and reads none: in declarations stand those of the first call.
@@ -177,28 +144,16 @@ def _share(
     declared = [tirx.DeclBuffer(each, data=pointer) for each, pointer in zip(buffers, pointers, strict=True)]
     *views, stage = body
     end = Return(tirx.const(0, "int32"))
-    limits, bound = _limits(share.run, cores) if share.run else ([], [])
-    part = list(stage.body.seq)[2:] if share.run else [_part(stage, worker, cores)]
+    limits, bound = share.run.named(cores) if share.run else ([], [])
+    part = share.run.body if share.run else [_part(stage, worker, cores)]
     lines = SeqStmt([*known, *declared, *views, *bound, *part, end])
     function = tirx.PrimFunc([worker, *limits, *pointers], lines, PrimType("int32"))
     return function.with_attr({"s_tir": True, SHARE: True})
 
 
-def _limits(run: Run, cores: int) -> tuple[list[Any], list[Stmt]]:
-    """Arguments for the limits of a run, and what they are named in it.
-
-    TVM must see how large they can be: where it multiplies the largest 32-bit number by a constant, it fails.
-    """
-    units = run.limits(tirx.const(cores - 1, "int32"))[1]
-    names = [each.var for each in (run.begin, run.end)]
-    arguments = [tirx.Var(f"{each.name}_unit", "int32") for each in names]
-    bounded = [tirx.max(tirx.min(each, units), 0) for each in arguments]
-    return arguments, [tirx.Bind(name, value) for name, value in zip(names, bounded, strict=True)]
-
-
 def _part(stage: Stmt, worker: Any, cores: int) -> Stmt:
     """A worker's iterations of a parallel loop: neighbours, as many for each; a stage of one worker as it is."""
-    if not _is_parallel(stage):
+    if not is_parallel(stage):
         return stage
     like = stage.extent.ty.dtype
     number, one = tirx.Cast(like, worker), tirx.const(1, like)

@@ -51,8 +51,9 @@ def as_one_function(module: ir.IRModule, cores: int) -> tuple[ir.IRModule, Memor
 def add(module: ir.IRModule, calls: StaticCalls, kernels: dict[ir.GlobalVar, Kernel], cores: int) -> MemoryPlan:
     """Add the function `WHOLE` of these calls; what memory it needs."""
     whole = _Whole(calls, kernels, cores)
-    for name, share in whole.dealt:
-        module.update_func(name, deal(share, cores))
+    for name, share in whole.dealt.items():
+        if share.run:
+            module.update_func(name, deal(share, share.run, cores))
     module.update_func(ir.GlobalVar(WHOLE), whole.build())
     return MemoryPlan(whole.size, whole.places, tuple(calls.results), whole.entries)
 
@@ -70,7 +71,7 @@ class _Whole:
         places: where in the buffer of intermediate values begins what the table lists after the weights.
         size: bytes of that buffer.
         entries: of the table; the last ones are counters.
-        dealt: names for the functions that deal out shares whose runs may be cut, and these shares.
+        dealt: the shares whose runs may be cut, by the names of the functions that deal them out.
     """
 
     def __init__(self, calls: StaticCalls, kernels: dict[ir.GlobalVar, Kernel], cores: int) -> None:
@@ -84,12 +85,11 @@ class _Whole:
         self.places = tuple(place.at + (self.size if place.kind == "scratch" else 0) for place in found)
         self.size += self.stride * cores
         self._counters = -(-(calls.weights + len(self.places)) // _ENTRIES) * _ENTRIES
-        runs = [share for share, _ in self._stages if share.run]
-        self._sets = sets(len(runs))
-        runs = runs if self._sets else []
+        self._sets = sets(sum(share.run is not None for share, _ in self._stages))
         self.entries = max(1, self._counters + _ENTRIES * cores * len({each for each, _ in self._sets}))
-        self._dealers = {each.function: ir.GlobalVar(f"{each.function.name_hint}_dealt") for each in runs}
-        self.dealt = [(self._dealers[each.function], each) for each in {each.function: each for each in runs}.values()]
+        shares = {share.function: share for share, _ in self._stages if share.run and self._sets}
+        self._dealers = {name: ir.GlobalVar(f"{name.name_hint}_dealt") for name in shares}
+        self.dealt = {self._dealers[name]: share for name, share in shares.items()}
 
     def _of_call(self, kernel: Kernel, places: list[Place]) -> Iterator[tuple[Share, list[Place]]]:
         """The stages of a call. The arrays that workers share are in the same place for all kernels, after the rest."""

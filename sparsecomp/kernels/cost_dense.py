@@ -3,7 +3,7 @@
 import math
 from itertools import pairwise
 
-from sparsecomp.kernels.geometry import strip_of, tile_vectors
+from sparsecomp.kernels.geometry import last_vectors, strip_of, tile_vectors
 from sparsecomp.kernels.problem import ConvProblem, LinearProblem
 from sparsecomp.kernels.schedule import ChannelSchedule, FeatureSchedule, WinogradSchedule, WinogradTileSchedule
 from sparsecomp.targets.base import Target
@@ -96,8 +96,12 @@ def winograd_cycles(problem: ConvProblem, s: WinogradSchedule, target: Target) -
     down, across = -(-p.out_height // s.outputs), -(-p.out_width // s.outputs)
     chunks = -(-(p.batch or 1) * down // s.rows)
     full, rest = divmod(s.rows * across, s.tiles)
-    step = full * step_cycles(s.tiles, s.vectors, target) + (step_cycles(rest, s.vectors, target) if rest else 0)
-    sums = (full + bool(rest)) * 12 * scalar(target) + s.rows * across * s.vectors
+
+    def panel(vectors: int) -> float:
+        step = full * step_cycles(s.tiles, vectors, target) + (step_cycles(rest, vectors, target) if rest else 0)
+        sums = (full + bool(rest)) * 12 * scalar(target) + s.rows * across * vectors
+        return step * p.in_channels + sums
+
     # A vector of a transform is loaded, takes part in some sums, and is stored; reading and storing turn it as well.
     each = 0.9 * size + 3
     read = size * p.width * 2.5 + p.width * each + across * size * each
@@ -106,9 +110,9 @@ def winograd_cycles(problem: ConvProblem, s: WinogradSchedule, target: Target) -
         problem,
         s,
         target,
-        products=panels * size**2 * (step * p.in_channels + sums),
+        products=size**2 * ((panels - 1) * panel(s.vectors) + panel(last_vectors(p.out_channels, s))),
         inputs=s.rows * -(-p.in_channels // s.lanes) * read,
-        outputs=s.rows * panels * s.vectors * write,
+        outputs=s.rows * -(-p.out_channels // s.lanes) * write,
         chunks=chunks,
     )
 

@@ -14,7 +14,7 @@ from itertools import pairwise
 
 from sparsecomp.kernels.emit import CACHE_FLOATS, spread
 from sparsecomp.kernels.problem import ConvProblem, Problem
-from sparsecomp.kernels.schedule import ColumnSchedule
+from sparsecomp.kernels.schedule import ColumnSchedule, WinogradSchedule
 
 
 @dataclass(frozen=True)
@@ -153,3 +153,8 @@ def tile_reach(rows: int, across: int, lanes: int) -> int:
 def tile_vectors(rows: int, across: int, lanes: int) -> int:
     """Vectors of these tiles."""
     return -(-tile_reach(rows, across, lanes) // lanes)
+
+
+def last_vectors(channels: int, schedule: WinogradSchedule) -> int:
+    """Vectors of the last panel of these output channels."""
+    return -(-((channels - 1) % schedule.panel + 1) // schedule.lanes)

@@ -134,7 +134,7 @@ def _channel_schedules(problem: ConvProblem, target: Target) -> list[Schedule]:
 
 def _winograd_schedules(problem: ConvProblem, target: Target) -> Iterator[Schedule]:
     for outputs, rows, across in _chunks(problem):
-        for vectors in range(1, 5):
+        for vectors in range(1, 6):
             most = min(_most_sums(vectors, target), rows * across)
             tiles = {n for n in range(max(1, most // 2), most + 1) if rows * across % n == 0} | {max(1, most)}
             for n in sorted(tiles):

@@ -4,6 +4,9 @@ A tile is turned where it is read, so that a vector holds one pixel of several c
 outputs are stored. Channels that fill no vector are computed for nothing.
 """
 
+from collections.abc import Callable
+from itertools import chain
+
 import tvm.tirx.script.builder.ir as T
 from tvm import tirx
 
@@ -22,6 +25,7 @@ from sparsecomp.kernels.emit import (
     store,
     transpose,
 )
+from sparsecomp.kernels.geometry import last_vectors
 from sparsecomp.kernels.problem import ConvProblem
 from sparsecomp.kernels.schedule import WinogradSchedule
 from sparsecomp.kernels.winograd import Winograd
@@ -41,6 +45,7 @@ class WinogradChannels(Winograd):
         self.line = max(p.padding[2] + self.read, self.across * self.outputs + 2)
         self.input_size, self.product_size = spread(self.tiles * self.stride), spread(self.tiles * self.panel)
         self.out_line = -(-self.across * self.outputs // lanes) * lanes
+        self.last_vectors = last_vectors(p.out_channels, schedule)
 
     def allocate(self) -> None:
         """What lies outside of the image, left and right, stays zero in ``lines``."""
@@ -95,43 +100,58 @@ class WinogradChannels(Winograd):
     def multiply(self, first_row: Expr, begin: Expr, end: Expr) -> None:
         """One panel after the other, so that its sums stay in the caches."""
         with T.serial(begin, end) as panel:
-            with T.serial(0, self.positions) as position:
-                self._products(panel, position)
-            with T.serial(0, self.chunk) as row, T.serial(0, self.schedule.vectors) as vector:
+            vectors = self._at_width(panel, lambda width: self._panel(panel, width))
+            with T.serial(0, self.chunk) as row, T.serial(0, vectors) as vector:
                 at = let("at", first_row + row)
                 exists = None if self.chunk == 1 else at < self.rows
                 guard(exists, lambda: self._transform_outputs(at // self.down, at % self.down, row, panel, vector))
 
-    def _products(self, panel: Expr, position: Expr) -> None:
-        """What one position of all tiles of the chunk contributes to one panel."""
+    def _at_width(self, panel: Expr, emit: Callable[[int], None]) -> Expr:
+        """Emit what is done for a panel of so many vectors: the last one may have fewer. How many there are."""
+        vectors, last = self.schedule.vectors, self.last_vectors
+        if last == vectors:
+            emit(vectors)
+            return vectors
+        with T.If(panel < self.panels - 1):
+            with T.Then():
+                emit(vectors)
+            with T.Else():
+                emit(last)
+        return tirx.Select(panel < self.panels - 1, vectors, last)
+
+    def _panel(self, panel: Expr, vectors: int) -> None:
+        """The products of all positions of all tiles of the chunk for one panel."""
         size = self.schedule.tiles
         full, rest = divmod(self.tiles, size)
-        with T.serial(0, full) as tile:
-            self._product(panel, position, tile, size)
-        if rest:
-            self._product(panel, position, full, rest)
+        with T.serial(0, self.positions) as position:
+            with T.serial(0, full) as tile:
+                self._product(panel, position, tile, (size, vectors))
+            if rest:
+                self._product(panel, position, full, (rest, vectors))
 
-    def _product(self, panel: Expr, position: Expr, tile: Expr, tiles: int) -> None:
-        """A register tile: tiles times the channels of a panel."""
+    def _product(self, panel: Expr, position: Expr, tile: Expr, size: tuple[int, int]) -> None:
+        """A register tile: so many tiles times so many vectors of channels of a panel."""
         first, share = tile * self.schedule.tiles, -(-self.panel // -(-self.tiles // self.schedule.tiles))
         s, channels = self.schedule, self.problem.in_channels
-        acc = local("acc", tiles * self.panel)
-        for i in range(0, tiles * self.panel, s.lanes):
-            store(acc, splat(0.0, s.lanes), ramp(i, s.lanes))
+        tiles, vectors = size
+        acc = local("acc", tiles * vectors * s.lanes)
+        places = [[ramp((t * vectors + v) * s.lanes, s.lanes) for v in range(vectors)] for t in range(tiles)]
+        for place in chain(*places):
+            store(acc, splat(0.0, s.lanes), place)
         start = let("start", position * self.input_size + first * self.stride)
         line = let("line", (panel * self.positions + position) * channels)
         with T.serial(0, channels) as k:
             at = let("at", (line + k) * self.panel)
             prefetch_share(self.values, (line + channels) * self.panel, tile * channels + k, share)
-            weights = [let("w", load(self.values, None, s.lanes, at + v * s.lanes)) for v in range(s.vectors)]
+            weights = [let("w", load(self.values, None, s.lanes, at + v * s.lanes)) for v in range(vectors)]
             for t in range(tiles):
                 value = let("value", splat(self.inputs[start + t * self.stride + k], s.lanes))
-                for v, weight in enumerate(weights):
-                    i = ramp(t * self.panel + v * s.lanes, s.lanes)
-                    store(acc, acc[i] + value * weight, i)
+                for place, weight in zip(places[t], weights, strict=True):
+                    store(acc, acc[place] + value * weight, place)
         target = let("target", position * self.product_size + first * self.panel)
-        for i in range(0, tiles * self.panel, s.lanes):
-            store(self.products, acc[ramp(i, s.lanes)], ramp(target + i, s.lanes))
+        for t in range(tiles):
+            for v, place in enumerate(places[t]):
+                store(self.products, acc[place], ramp(target + t * self.panel + v * s.lanes, s.lanes))
 
     def _transform_outputs(self, image: Expr, down: Expr, row: Expr, panel: Expr, vector: Expr) -> None:
         """A^T M A of the tiles of one row of tiles, for one vector of channels of the panel."""

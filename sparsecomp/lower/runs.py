@@ -58,13 +58,14 @@ def run_of(stage: Stmt, cores: int) -> Run | None:
     if DEALT in stage.annotations and stage.extent == cores:
         begin, end, *body = stage.body.seq
         return Run(stage.loop_var, begin, end, int(stage.annotations[DEALT]), body)
-    count, work = stage.extent, cost(stage)
-    if not (isinstance(count, tirx.IntImm) and isinstance(work, tirx.IntImm)):
+    work = cost(stage)
+    if not (isinstance(stage.extent, tirx.IntImm) and isinstance(work, tirx.IntImm)):
         return None
-    if count < MANY * cores or work < WORTH * cores:
+    count = int(stage.extent)
+    if count < MANY * cores or int(work) < WORTH * cores:
         return None
     worker, begin, end = (tirx.Var(name, "int32") for name in ("worker", "begin", "end"))
-    first, last = (tirx.Cast(count.ty.dtype, each) for each in (begin, end))
+    first, last = (tirx.Cast(stage.extent.ty.dtype, each) for each in (begin, end))
     loop = For(stage.loop_var, stage.min + first, last - first, ForKind.SERIAL, stage.body)
-    named = [tirx.Bind(var, each * int(count) // cores) for var, each in ((begin, worker), (end, worker + 1))]
+    named = [tirx.Bind(var, each * count // cores) for var, each in ((begin, worker), (end, worker + 1))]
     return Run(worker, named[0], named[1], 1, [loop])

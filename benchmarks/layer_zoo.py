@@ -48,10 +48,7 @@ LAYERS: dict[str, Problem] = {
 
 def flops(problem: Problem) -> float:
     """Floating point operations of the dense layer."""
-    if isinstance(problem, LinearProblem):
-        return 2.0 * (problem.tokens or 1) * problem.in_features * problem.out_features
-    pixels = (problem.batch or 1) * problem.out_height * problem.out_width
-    return 2.0 * pixels * problem.out_channels * problem.in_channels // problem.groups * problem.taps
+    return 2.0 * problem.macs
 
 
 def weight_of(problem: Problem, density: float, block: int = 1) -> np.ndarray[Any, Any]:

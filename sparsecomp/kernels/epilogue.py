@@ -3,7 +3,6 @@
 import math
 from collections.abc import Callable, Iterator
 
-import numpy as np
 from tvm import tirx
 
 from sparsecomp.kernels.emit import Expr, fence, fma, let, splat, vector_type
@@ -29,13 +28,9 @@ ERF = (
     0.0022466672,
 )
 
-LOG2_E = float(np.float32(1 / math.log(2)))
-LOG2_E_REST = 1 / math.log(2) - LOG2_E
-# 2^r on |r| <= 1 / 2, fitted so that the largest relative error is least (1e-7) and that of 0 is none.
-EXP2 = tuple(
-    c * math.log(2) ** i
-    for i, c in enumerate((1.0, 0.999999707, 0.499991492, 0.166676364, 0.0418979747, 0.00829032076))
-)
+# exp(r) on |r| <= ln(2) / 2, fitted so that the largest relative error is least (1e-7) and that of 0 is none.
+EXP = (1.0, 0.999999707, 0.499991492, 0.166676364, 0.0418979747, 0.00829032076)
+EXPONENT_OF_ONE = 127  # in the bits of a float32
 
 
 def finish(value: Expr, bias: Expr | None, residual: Expr | None, epilogue: Epilogue, lanes: int) -> Expr:
@@ -85,7 +80,7 @@ def activate(x: Expr, epilogue: Epilogue, lanes: int) -> Expr:
         "clamp": lambda: clamp(x, epilogue.low, epilogue.high),
         "sigmoid": lambda: sigmoid(x, lanes),
         "tanh": lambda: tanh(x, lanes),
-        "silu": lambda: x / (const(1.0) + _exp_minus(x, lanes)),
+        "silu": lambda: x / _one_and_exp_minus(x, lanes),
         "gelu": lambda: _gelu(x, lanes),
         "gelu_tanh": lambda: x * sigmoid(_gelu_inner(x, lanes), lanes),
         "hardsigmoid": lambda: clamp(x + const(3.0), 0.0, 6.0) * const(1 / 6),
@@ -94,24 +89,27 @@ def activate(x: Expr, epilogue: Epilogue, lanes: int) -> Expr:
     return table[epilogue.activation]()
 
 
-def _exp_minus(x: Expr, lanes: int) -> Expr:
-    """exp(-x), to 3e-7 of the value: a power of two, added to the exponent of a polynomial on ``|r| <= 1 / 2``.
+def _one_and_exp_minus(x: Expr, lanes: int) -> Expr:
+    """``1 + exp(-x)``, to 5e-7 of the value: a power of two times a polynomial on ``|r| <= ln(2) / 2``.
 
-    The sum with ``ROUND`` has the nearest integer in its low bits.
+    The sum with a large number has the nearest integer in its low bits, those of the exponent of the power. What ln(2)
+    lacks as a float32 is 2e-9: the rest needs no second step.
     """
-    high, low, kind = splat(-LOG2_E, lanes), splat(-LOG2_E_REST, lanes), vector_type("int32", lanes)
-    x = let("x", tirx.min(tirx.max(x, splat(-88.0, lanes)), splat(87.0, lanes)))
-    shifted = fence(fma(x, high, splat(ROUND, lanes), lanes), lanes)
-    rest = let("rest", x * low + fma(x, high, splat(ROUND, lanes) - shifted, lanes))
-    series = let("series", _horner(rest, EXP2, lanes))
-    power = tirx.reinterpret(kind, shifted) << splat(tirx.const(23, "int32"), lanes)
-    return tirx.reinterpret(vector_type("float32", lanes), tirx.reinterpret(kind, series) + power)
+
+    def const(value: float) -> Expr:
+        return splat(value, lanes)
+
+    x = let("x", tirx.min(tirx.max(x, const(-88.0)), const(87.0)))
+    shifted = fence(fma(x, const(-1 / math.log(2)), const(ROUND + EXPONENT_OF_ONE), lanes), lanes)
+    minus_rest = let("rest", fma(shifted - const(ROUND + EXPONENT_OF_ONE), const(math.log(2)), x, lanes))
+    series = _horner(minus_rest, tuple(c * (-1) ** i for i, c in enumerate(EXP)), lanes)
+    bits = tirx.reinterpret(vector_type("int32", lanes), shifted) << splat(tirx.const(23, "int32"), lanes)
+    return fma(series, tirx.reinterpret(vector_type("float32", lanes), bits), const(1.0), lanes)
 
 
 def sigmoid(x: Expr, lanes: int) -> Expr:
     """``1 / (1 + exp(-x))``."""
-    one = splat(1.0, lanes)
-    return one / (one + _exp_minus(x, lanes))
+    return splat(1.0, lanes) / _one_and_exp_minus(x, lanes)
 
 
 def tanh(x: Expr, lanes: int) -> Expr:

@@ -1,9 +1,11 @@
 """The output of kernels whose vectors hold channels: turned to rows of pixels, finished, and stored as NCHW."""
 
 import tvm.tirx.script.builder.ir as T
+from tvm import tirx
 
-from sparsecomp.kernels.emit import Expr, argument, guard, load, put, ramp, scratch, splat, store, transpose
-from sparsecomp.kernels.epilogue import finish
+from sparsecomp.kernels.emit import Expr, argument, guard, load, ramp, scratch, splat, store, transpose
+from sparsecomp.kernels.epilogue import at_once
+from sparsecomp.kernels.finished import Piece, put_finished
 from sparsecomp.kernels.problem import ConvProblem
 
 
@@ -19,7 +21,7 @@ class ChannelOutput:
     def __init__(self, problem: ConvProblem, batch: Expr, lanes: int) -> None:
         shape = (batch, problem.out_channels, problem.out_height, problem.out_width)
         flat = (batch, problem.out_channels, problem.out_height * problem.out_width)
-        self.epilogue, self.lanes = problem.epilogue, lanes
+        self.epilogue, self.lanes, self.channels = problem.epilogue, lanes, problem.out_channels
         self.bias = argument("bias", (problem.out_channels,)) if problem.epilogue.bias else None
         residual = argument("residual", shape) if problem.epilogue.residual else None
         y = argument("y", shape)
@@ -39,13 +41,21 @@ class ChannelOutput:
         turned = scratch("turned", lanes * lanes)
         for i, value in enumerate(transpose(sums, lanes)):
             store(turned, value, ramp(i * lanes, lanes))
-        with T.serial(0, lanes) as i:
-            vector = load(turned, None, lanes, i * lanes)
-            exists = None if left is None else i < left
-            guard(exists, lambda: self.put(vector, (image, channel + i, pixel), mask, lanes))
+        together = min(at_once(self.epilogue), lanes)
+        with T.serial(0, lanes // together) as group:
+            pieces = []
+            for i in (group * together + i for i in range(together)):
+                vector, exists = load(turned, None, lanes, i * lanes), None if left is None else i < left
+                pieces.append(self.piece(vector, (image, channel + i, pixel), mask, exists))
+            guard(pieces[0].exists, lambda: self.put(pieces))
 
-    def put(self, value: Expr, index: tuple[Expr, Expr, Expr], mask: Expr | None, lanes: int) -> None:
-        """Finish and store a vector of pixels of one channel, from this image, channel and pixel on."""
-        bias = None if self.bias is None else splat(self.bias[index[1]], lanes)
-        residual = None if self.residual is None else load(self.residual, mask, lanes, *index)
-        put(self.y, finish(value, bias, residual, self.epilogue, lanes), mask, lanes, *index)
+    def piece(self, value: Expr, at: tuple[Expr, Expr, Expr], mask: Expr | None, exists: Expr | None) -> Piece:
+        """A vector of pixels of one channel, from this image, channel and pixel on."""
+        image, channel, pixel = at
+        channel = channel if exists is None else tirx.min(channel, self.channels - 1)
+        bias = None if self.bias is None else splat(self.bias[channel], self.lanes)
+        return Piece(value, bias, (image, channel, pixel), mask, exists)
+
+    def put(self, pieces: list[Piece]) -> None:
+        """Finish and store vectors."""
+        put_finished(pieces, self.y, self.residual, self.epilogue, self.lanes)

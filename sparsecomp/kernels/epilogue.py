@@ -1,11 +1,12 @@
 """The functions an epilogue may apply, as vector expressions without calls."""
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 from tvm import tirx
 
-from sparsecomp.kernels.emit import Expr, fence, fma, let, splat, vector_type
+from sparsecomp.kernels.emit import Expr, fence, fma, let, shuffle, splat, vector_type
 from sparsecomp.kernels.problem import Epilogue
 from sparsecomp.schedules.math import ROUND, TANH_LIMIT, TANH_OVER, TANH_UNDER
 
@@ -33,16 +34,13 @@ EXP = (1.0, 0.999999707, 0.499991492, 0.166676364, 0.0418979747, 0.00829032076)
 EXPONENT_OF_ONE = 127  # in the bits of a float32
 
 
-def finish(value: Expr, bias: Expr | None, residual: Expr | None, epilogue: Epilogue, lanes: int) -> Expr:
-    """Apply an epilogue to a vector of sums; ``bias`` and ``residual`` are vectors, given where it has them."""
-    if bias is not None:
-        value = value + bias
-    if residual is not None and not epilogue.residual_last:
-        value = value + residual
-    value = activate(let("sum", value), epilogue, lanes)
-    if residual is not None and epilogue.residual_last:
-        value = value + residual
-    return value
+@dataclass(frozen=True)
+class Sums:
+    """A vector of complete sums, and what an epilogue adds to it: given where it has them."""
+
+    value: Expr
+    bias: Expr | None = None
+    residual: Expr | None = None
 
 
 def is_long(epilogue: Epilogue) -> bool:
@@ -50,18 +48,45 @@ def is_long(epilogue: Epilogue) -> bool:
     return epilogue.activation not in (None, "relu", "relu6", "clamp")
 
 
-def at_once(size: int, lanes: int, epilogue: Epilogue) -> int:
-    """How many of the values of a row are finished at once.
-
-    Those of two vectors where the code is long: one is computed while the other waits.
-    """
-    return 2 * lanes if is_long(epilogue) and size >= 2 * lanes else lanes
+def at_once(epilogue: Epilogue) -> int:
+    """How many vectors are to be finished at once: where the code is long, some are computed while others wait."""
+    return 4 if is_long(epilogue) else 1
 
 
-def pieces(size: int, lanes: int, epilogue: Epilogue) -> Iterator[tuple[int, int]]:
-    """Where those of a row begin that are finished at once, and how many they are."""
-    width = at_once(size, lanes, epilogue)
-    return ((start, min(width, size - start)) for start in range(0, size, width))
+def rows_at_once(epilogue: Epilogue, vectors: int) -> int:
+    """How many rows of so many vectors are to be finished at once."""
+    return max(1, at_once(epilogue) // vectors)
+
+
+def finish(sums: Sequence[Sums], epilogue: Epilogue, lanes: int) -> list[Expr]:
+    """Apply an epilogue to vectors, as many at once as there are, in powers of two that the hardware can divide."""
+    found: list[Expr] = []
+    while len(found) < len(sums):
+        left = len(sums) - len(found)
+        count = min(at_once(epilogue) if lanes > 1 else 1, 1 << left.bit_length() - 1)
+        found += _finish_joined(sums[len(found) :][:count], epilogue, lanes)
+    return found
+
+
+def _finish_joined(sums: Sequence[Sums], epilogue: Epilogue, lanes: int) -> list[Expr]:
+    def joined(vectors: list[Expr]) -> Expr:
+        return vectors[0] if len(vectors) == 1 else shuffle(vectors, list(range(len(sums) * lanes)))
+
+    value = joined([each.value for each in sums])
+    if epilogue.bias:
+        value = value + joined([each.bias for each in sums])
+    residual = joined([each.residual for each in sums]) if epilogue.residual else None
+    if residual is not None and not epilogue.residual_last:
+        value = value + residual
+    # TVM replaces a name by what it stands for when it simplifies, over and over: it is not to look behind these.
+    together = len(sums) * lanes
+    value = activate(fence(value, together) if is_long(epilogue) else let("sum", value), epilogue, together)
+    if residual is not None and epilogue.residual_last:
+        value = value + residual
+    if len(sums) == 1:
+        return [value]
+    value = fence(value, together)
+    return [shuffle([value], list(range(i * lanes, (i + 1) * lanes))) for i in range(len(sums))]
 
 
 def activate(x: Expr, epilogue: Epilogue, lanes: int) -> Expr:

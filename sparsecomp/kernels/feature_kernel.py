@@ -32,7 +32,7 @@ from sparsecomp.kernels.emit import (
     splat,
     store,
 )
-from sparsecomp.kernels.epilogue import finish, is_long, pieces
+from sparsecomp.kernels.epilogue import Sums, finish, is_long, rows_at_once
 from sparsecomp.kernels.problem import LinearProblem
 from sparsecomp.kernels.schedule import FeatureSchedule
 
@@ -205,20 +205,25 @@ class _Builder:
     def _finish(self, acc: Expr, panel: Expr, features: int, token: Expr, tokens: int) -> None:
         lanes = self.schedule.lanes
         if not is_long(self.problem.epilogue):
-            for t in range(tokens):
-                self._finish_token(acc, panel, features, t, token + t)
+            self._finish_tokens(acc, panel, features, 0, token, tokens)
             return
         line = scratch("line", tokens * self.panel)
         for i in range(0, tokens * self.panel, lanes):
             store(line, acc[ramp(i, lanes)], ramp(i, lanes))
-        with T.serial(0, tokens) as t:
-            self._finish_token(line, panel, features, t, token + t)
+        together = rows_at_once(self.problem.epilogue, -(-features // lanes))
+        whole, rest = divmod(tokens, together)
+        with T.serial(0, whole) as i:
+            self._finish_tokens(line, panel, features, i * together, token, together)
+        if rest:
+            self._finish_tokens(line, panel, features, whole * together, token, rest)
 
-    def _finish_token(self, sums: Expr, panel: Expr, features: int, t: Expr, token: Expr) -> None:
-        epilogue, lanes = self.problem.epilogue, self.schedule.lanes
-        for v, width in pieces(-(-features // lanes) * lanes, lanes, epilogue):
-            feature, count = panel * self.panel + v, features - v
-            bias = None if self.bias is None else load_first(self.bias, count, width, feature)
-            residual = None if self.residual is None else load_first(self.residual, count, width, token, feature)
-            value = finish(load(sums, None, width, t * self.panel + v), bias, residual, epilogue, width)
-            put_first(self.y, value, count, width, token, feature)
+    def _finish_tokens(self, line: Expr, panel: Expr, features: int, first: Expr, token: Expr, tokens: int) -> None:
+        lanes, sums, places = self.schedule.lanes, [], []
+        for t, v in product(range(tokens), range(0, features, lanes)):
+            feature, count, row = panel * self.panel + v, features - v, token + first + t
+            bias = None if self.bias is None else load_first(self.bias, count, lanes, feature)
+            residual = None if self.residual is None else load_first(self.residual, count, lanes, row, feature)
+            sums.append(Sums(load(line, None, lanes, (first + t) * self.panel + v), bias, residual))
+            places.append((count, lanes, row, feature))
+        for value, place in zip(finish(sums, self.problem.epilogue, lanes), places, strict=True):
+            put_first(self.y, value, *place)

@@ -1,5 +1,7 @@
 """The convolution side of the row-panel kernel: packing tiles of an image, and storing rows of output pixels."""
 
+from itertools import product
+
 import tvm.tirx.script.builder.ir as T
 from tvm import tirx
 
@@ -12,16 +14,16 @@ from sparsecomp.kernels.emit import (
     let,
     load,
     prefetch,
-    put,
     ramp,
     splat,
 )
-from sparsecomp.kernels.epilogue import finish, is_long, pieces
+from sparsecomp.kernels.epilogue import at_once, is_long, rows_at_once
+from sparsecomp.kernels.finished import Piece, put_finished
 from sparsecomp.kernels.geometry import flatten, geometry, narrower
 from sparsecomp.kernels.image_packing import pack
 from sparsecomp.kernels.image_tile import Tile
 from sparsecomp.kernels.problem import ConvProblem
-from sparsecomp.kernels.row_output import RowOf, SliceRows
+from sparsecomp.kernels.row_output import Row, RowOf, SliceRows
 from sparsecomp.kernels.schedule import ColumnSchedule
 
 
@@ -154,30 +156,32 @@ class Pixels:
     def store_slice(self, sums: Buffer, rows: RowOf, tile: tuple[Expr, int]) -> None:
         """Apply the epilogue to the sums of a slice, which are complete, and store them."""
         slice_rows, first = self._rows(rows, tile), let("first_column", self.first + tile[0] * self.tile)
-        whole = self.geometry.pitch == self.problem.out_width
-        how = self._store_row if whole else self._store_parts
-
-        def store_row(line: Buffer, start: Expr, row: Expr) -> None:
-            how(line, start, row, (first, slice_rows.size))
-
-        slice_rows.store(sums, not whole or is_long(self.problem.epilogue), store_row)
+        epilogue = self.problem.epilogue
+        if self.geometry.pitch == self.problem.out_width:
+            together = rows_at_once(epilogue, tile[1]) if is_long(epilogue) else 0
+            slice_rows.store(sums, together, lambda line, some: self._store_rows(line, some, first, tile[1]))
+        else:
+            size = slice_rows.size
+            slice_rows.store(sums, at_once(epilogue), lambda line, some: self._store_parts(line, some, first, size))
 
     def _rows(self, rows: RowOf, tile: tuple[Expr, int]) -> SliceRows:
         return SliceRows(self.schedule, rows, self.group_rows, tile[1] * self.schedule.lanes)
 
-    def _store_row(self, sums: Buffer, start: Expr, row: Expr, stretch: tuple[Expr, int]) -> None:
-        """Columns are pixels: store the vectors of one row as they are."""
-        lanes, columns, (first, size) = self.schedule.lanes, self.geometry.columns, stretch
-        channel = let("channel", self.group * self.group_rows + row)
-        for v, width in pieces(size, lanes, self.problem.epilogue):
-            at = let("at", first + v)
-            mask = None if columns % width == 0 else below(at, columns, width)
-            self._finish(load(sums, None, width, start + v), channel, at, mask, width)
+    def _store_rows(self, line: Buffer, rows: list[Row], first: Expr, vectors: int) -> None:
+        """Columns are pixels: store the vectors of rows as they are."""
+        lanes, columns = self.schedule.lanes, self.geometry.columns
+        at = [let("at", first + v * lanes) for v in range(vectors)]
+        masks = [None if columns % lanes == 0 else below(column, columns, lanes) for column in at]
+        self._finish(
+            [
+                (load(line, None, lanes, row.start + v * lanes), row, at[v], masks[v])
+                for row, v in product(rows, range(vectors))
+            ]
+        )
 
-    def _store_parts(self, line: Buffer, start: Expr, row: Expr, stretch: tuple[Expr, int]) -> None:
+    def _store_parts(self, line: Buffer, rows: list[Row], first: Expr, size: int) -> None:
         """Columns between image rows are not pixels: store what belongs to each image row."""
-        lanes, g, (first, size) = self.schedule.lanes, self.geometry, stretch
-        channel = let("channel", self.group * self.group_rows + row)
+        lanes, g = self.schedule.lanes, self.geometry
         top = let("top", first // g.pitch)
         bottom = tirx.min((first + size - 1) // g.pitch + 1, self.problem.out_height)
         with T.serial(0, bottom - top) as i:
@@ -187,14 +191,15 @@ class Pixels:
             with T.serial(0, (right - left + lanes - 1) // lanes) as chunk:
                 # The last vector begins early rather than have lanes off, where the part is long enough.
                 column = let("column", tirx.min(left + chunk * lanes, tirx.max(right - lanes, left)))
-                sums = line[ramp(start + column - first, lanes)]
-                self._finish(sums, channel, column - gap, below(column, right, lanes), lanes)
+                sums = [line[ramp(row.start + column - first, lanes)] for row in rows]
+                mask = below(column, right, lanes)
+                self._finish([(value, row, column - gap, mask) for value, row in zip(sums, rows, strict=True)])
 
-    def _finish(self, sums: Expr, channel: Expr, pixel: Expr, mask: Expr | None, lanes: int) -> None:
-        index = (self.image, channel, pixel)
-        bias = None if self.bias is None else splat(self.bias[channel], lanes)
-        residual = None
-        if self.residual is not None:
-            residual = load(self.residual, mask, lanes, *index)
-        value = finish(sums, bias, residual, self.problem.epilogue, lanes)
-        put(self.y, value, mask, lanes, *index)
+    def _finish(self, sums: list[tuple[Expr, Row, Expr, Expr | None]]) -> None:
+        """Vectors of sums, each of a row, from a pixel on, as far as the mask says."""
+        pieces = []
+        for value, row, pixel, mask in sums:
+            channel = let("channel", self.group * self.group_rows + row.number)
+            bias = None if self.bias is None else splat(self.bias[channel], self.schedule.lanes)
+            pieces.append(Piece(value, bias, (self.image, channel, pixel), mask, row.exists))
+        put_finished(pieces, self.y, self.residual, self.problem.epilogue, self.schedule.lanes)

@@ -2,15 +2,32 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from itertools import product
 
 import tvm.tirx.script.builder.ir as T
+from tvm import tirx
 
 from sparsecomp.kernels.emit import CACHE_FLOATS, Buffer, Expr, guard, let, prefetch, ramp, scratch, store
 from sparsecomp.kernels.schedule import ColumnSchedule
 
 RowOf = Callable[[int, Expr], Expr]
 """Which row of the output is row r of panel c of a slice."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """A row of sums.
+
+    Attributes:
+        start: where it begins in the line.
+        number: which row of the output it is, or the last one where it is none.
+        exists: whether it is one; None is yes.
+    """
+
+    start: Expr
+    number: Expr
+    exists: Expr | None = None
 
 
 @dataclass(frozen=True)
@@ -38,28 +55,40 @@ class SliceRows:
                 if residual is not None:
                     prefetch(residual, *place(row, i))
 
-    def store(self, sums: Buffer, looped: bool, body: Callable[[Buffer, Expr, Expr], None]) -> None:
-        """Run ``body(line, start, row)`` for each row that exists; its sums are in ``line`` from ``start`` on.
+    def store(self, sums: Buffer, together: int, body: Callable[[Buffer, list[Row]], None]) -> None:
+        """Run ``body(line, rows)`` for all rows that exist, some at once.
 
         Args:
             sums: in registers.
-            looped: the rows of a panel share one piece of code, and are taken from memory: for a long body.
-            body: what to do with a row.
+            together: rows to do at once, which share one piece of code with the others and are taken from memory; 0
+                leaves each row in its registers, for a short body.
+            body: what to do with rows, whose sums are in ``line``.
         """
         s, size = self.schedule, self.size
-
-        def one(line: Buffer, c: int, r: Expr) -> None:
-            row = let("row", self.row_of(c, r))
-            exists = None if self.limit % (s.slice * s.rows) == 0 else row < self.limit
-            guard(exists, lambda: body(line, (c * s.rows + r) * size, row))
-
-        if not looped:
+        if not together:
             for c, r in product(range(s.slice), range(s.rows)):
-                one(sums, c, r)
+                self._some(c, r, 1, partial(body, sums))
             return
         line = scratch("line", s.slice * s.rows * size + s.lanes)
         for i in range(0, s.slice * s.rows * size, s.lanes):
             store(line, sums[ramp(i, s.lanes)], ramp(i, s.lanes))
+        groups, rest = divmod(s.rows, together)
         for c in range(s.slice):
-            with T.serial(0, s.rows) as r:
-                one(line, c, r)
+            if groups:
+                with T.serial(0, groups) as group:
+                    self._some(c, group * together, together, partial(body, line))
+            if rest:
+                self._some(c, groups * together, rest, partial(body, line))
+
+    def _some(self, c: int, first: Expr, count: int, body: Callable[[list[Row]], None]) -> None:
+        """Run the body for rows of a panel, of which the last panel may have none or some only."""
+        s = self.schedule
+        numbers = [let("row", self.row_of(c, first + i)) for i in range(count)]
+        starts = [(c * s.rows + first + i) * self.size for i in range(count)]
+        if self.limit % (s.slice * s.rows) == 0:
+            body([Row(*row) for row in zip(starts, numbers, strict=True)])
+            return
+        rows = [Row(starts[0], numbers[0])]
+        for start, number in zip(starts[1:], numbers[1:], strict=True):
+            rows.append(Row(start, let("known", tirx.min(number, self.limit - 1)), number < self.limit))
+        guard(numbers[0] < self.limit, lambda: body(rows))

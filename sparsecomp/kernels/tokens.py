@@ -1,6 +1,7 @@
 """The linear side of the row-panel kernel: transposes turn features into rows and tokens into columns, and back."""
 
 import math
+from itertools import product
 
 import tvm.tirx.script.builder.ir as T
 from tvm import tirx
@@ -14,17 +15,17 @@ from sparsecomp.kernels.emit import (
     let,
     load,
     prefetch,
-    put,
     ramp,
     scratch,
     splat,
     store,
     transpose,
 )
-from sparsecomp.kernels.epilogue import finish, is_long, pieces
+from sparsecomp.kernels.epilogue import is_long, rows_at_once
+from sparsecomp.kernels.finished import Piece, put_finished
 from sparsecomp.kernels.geometry import narrower
 from sparsecomp.kernels.problem import LinearProblem
-from sparsecomp.kernels.row_output import RowOf, SliceRows
+from sparsecomp.kernels.row_output import Row, RowOf, SliceRows
 from sparsecomp.kernels.schedule import ColumnSchedule
 
 MOST_EXPECTED = 8  # cache lines that one slice prefetches: layers of few rows spend their time on packing
@@ -170,23 +171,22 @@ class Tokens:
 
     def store_slice(self, sums: Buffer, rows: RowOf, tile: tuple[Expr, int]) -> None:
         """Apply the epilogue to the sums of a slice, which are complete, and store them in the tile."""
-
-        def store_row(line: Buffer, start: Expr, row: Expr) -> None:
-            self._store_row(line, start, row, tile)
-
-        self._rows(rows, tile).store(sums, is_long(self.problem.epilogue), store_row)
+        together = rows_at_once(self.problem.epilogue, tile[1]) if is_long(self.problem.epilogue) else 0
+        self._rows(rows, tile).store(sums, together, lambda line, some: self._store_rows(line, some, tile))
 
     def _rows(self, rows: RowOf, tile: tuple[Expr, int]) -> SliceRows:
         return SliceRows(self.schedule, rows, self.group_rows, tile[1] * self.schedule.lanes)
 
-    def _store_row(self, line: Buffer, start: Expr, row: Expr, tile: tuple[Expr, int]) -> None:
-        epilogue = self.problem.epilogue
-        for v, width in pieces(tile[1] * self.schedule.lanes, self.schedule.lanes, epilogue):
-            place = (self.index, row, tile[0] * self.tile + v)
-            bias = None if self.bias is None else splat(self.bias[row], width)
-            residual = None if self.residual is None else load(self.residual, None, width, *place)
-            value = finish(load(line, None, width, start + v), bias, residual, epilogue, width)
-            put(self.y, value, None, width, *place)
+    def _store_rows(self, line: Buffer, rows: list[Row], tile: tuple[Expr, int]) -> None:
+        lanes, pieces = self.schedule.lanes, []
+        for row, v in product(rows, range(0, tile[1] * lanes, lanes)):
+            bias = None if self.bias is None else splat(self.bias[row.number], lanes)
+            place = (self.index, row.number, tile[0] * self.tile + v)
+            pieces.append(Piece(load(line, None, lanes, row.start + v), bias, place, None, row.exists))
+        self._put(pieces)
+
+    def _put(self, pieces: list[Piece]) -> None:
+        put_finished(pieces, self.y, self.residual, self.problem.epilogue, self.schedule.lanes)
 
     def finish(self, sums: Buffer, begin: Expr, end: Expr) -> None:
         """Transpose the complete sums of the rows ``begin ... end`` back, apply the epilogue and store them.
@@ -208,7 +208,7 @@ class Tokens:
                 with T.Then():
                     self._finish_lines(line, token, row, None)
                 with T.Else():
-                    self._finish_lines(line, token, row, below(row, end, step) if step > 1 else None)
+                    self._finish_lines(line, token, row, end)
 
     def _expect(self, row: Expr, token: Expr) -> None:
         """Prefetch what the next rows of these tokens are written to, and added from."""
@@ -225,11 +225,22 @@ class Tokens:
         for i, value in enumerate(transpose(columns, lanes)):
             store(line, value, ramp(i * self.line + vector * lanes, lanes))
 
-    def _finish_lines(self, line: Buffer, token: Expr, row: Expr, mask: Expr | None) -> None:
-        """A cache line of the output of each of a vector of tokens."""
-        width = self.line
-        with T.serial(0, tirx.min(self.schedule.lanes, self.tokens - token)) as i:
-            bias = None if self.bias is None else load(self.bias, mask, width, row)
-            residual = None if self.residual is None else load(self.residual, mask, width, token + i, row)
-            value = finish(load(line, None, width, i * width), bias, residual, self.problem.epilogue, width)
-            put(self.y, value, mask, width, token + i, row)
+    def _finish_lines(self, line: Buffer, token: Expr, row: Expr, limit: Expr | None) -> None:
+        """A cache line of the output of each of a vector of tokens, of which the rows up to the limit exist."""
+        lanes, vectors = self.schedule.lanes, self.line // self.schedule.lanes
+        together = rows_at_once(self.problem.epilogue, vectors) if limit is None else 1
+        rows = [let("row", row + v * lanes) for v in range(vectors)]
+        masks = [None if limit is None or lanes == 1 else below(at, limit, lanes) for at in rows]
+        biases = [
+            None if self.bias is None else let("bias", load(self.bias, masks[v], lanes, rows[v]))
+            for v in range(vectors)
+        ]
+        count = let("count", tirx.min(lanes, self.tokens - token))
+        with T.serial(0, (count + together - 1) // together) as group:
+            pieces = []
+            for t, v in product(range(together), range(vectors)):
+                at = let("at", group * together + t)
+                place = (tirx.min(token + at, self.tokens - 1), rows[v])
+                value = load(line, None, lanes, at * self.line + v * lanes)
+                pieces.append(Piece(value, biases[v], place, masks[v], at < count if t else None))
+            self._put(pieces)

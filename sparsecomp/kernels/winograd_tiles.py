@@ -5,7 +5,7 @@ square of pixels and channels is turned: the pixels of a row are dealt out to th
 few tiles, those of several rows are neighbours in the products.
 """
 
-from itertools import chain
+from itertools import chain, product
 
 import tvm.tirx.script.builder.ir as T
 from tvm import tirx
@@ -25,7 +25,7 @@ from sparsecomp.kernels.emit import (
     spread,
     store,
 )
-from sparsecomp.kernels.epilogue import at_once
+from sparsecomp.kernels.epilogue import is_long, rows_at_once
 from sparsecomp.kernels.geometry import strip_of, tile_reach, tile_vectors
 from sparsecomp.kernels.problem import ConvProblem
 from sparsecomp.kernels.schedule import WinogradTileSchedule
@@ -158,14 +158,20 @@ class WinogradTiles(Winograd):
         p, outputs = self.problem, self.outputs
         with T.serial(0, self.strips) as strip:
             self._back(strip * self.strip * outputs, place + strip * self.strip)
-        complete = tirx.min(outputs, p.out_height - down * outputs)
-        width = at_once(p.out_width, self.lanes, p.epilogue)
-        with T.serial(0, complete) as i, T.serial(0, -(-p.out_width // width)) as block:
+        complete = let("complete", tirx.min(outputs, p.out_height - down * outputs))
+        wide = 2 if is_long(p.epilogue) and p.out_width >= 2 * self.lanes else 1
+        width, together = wide * self.lanes, min(outputs, rows_at_once(p.epilogue, wide))
+        with T.serial(0, (complete + together - 1) // together) as rows, T.serial(0, -(-p.out_width // width)) as block:
             column = let("column", tirx.min(block * width, max(0, p.out_width - width)))
-            mask = None if p.out_width >= width else below(column, p.out_width, width)
-            pixel = let("pixel", (down * outputs + i) * p.out_width + column)
-            sums = load(self.pixels, None, width, i * self.out_line + column)
-            self.output.put(sums, (image, channel, pixel), mask, width)
+            mask = None if p.out_width >= width else below(column, p.out_width, self.lanes)
+            pieces = []
+            for i, v in product(range(together), range(0, width, self.lanes)):
+                line = let("line", rows * together + i)
+                exists = None if i == 0 or p.out_height % outputs == 0 else line < complete
+                pixel = let("pixel", (down * outputs + tirx.min(line, complete - 1)) * p.out_width + column + v)
+                sums = load(self.pixels, None, self.lanes, line * self.out_line + column + v)
+                pieces.append(self.output.piece(sums, (image, channel, pixel), mask, exists))
+            self.output.put(pieces)
 
     def _back(self, column: Expr, place: Expr) -> None:
         """The pixels of a strip of tiles, from this column on."""

@@ -17,20 +17,19 @@ from typing import Any
 
 import tvm.tirx.script.builder.ir as T
 from tvm import ir, tirx
-from tvm.ir import Call, PointerType, PrimType
+from tvm.ir import Call, PrimType
 from tvm.script.ir_builder import IRBuilder
 from tvm.tirx import AttrStmt, SeqStmt
 from tvm.tirx.stmt import Return
 
 from sparsecomp.kernels.emit import let, local
+from sparsecomp.lower.barrier import COUNTER, LINE
 from sparsecomp.lower.runs import Run
 from sparsecomp.lower.stages import SHARE, Share
 
 PART = 4  # one in so many units of a run is dealt out
 PIECES = 4  # of them: each waits until what was stored before is seen by others
 RUNS = 4  # its own and those of the next ones: what a worker takes pieces of
-LINE = 128  # bytes between counters: processors fetch cache lines in pairs
-COUNTER = PointerType(PrimType("int32"), "global")
 TAKE = "sparsecomp_take"
 # TIR has no atomic operations for CPUs.
 _TAKE = f"""define linkonce_odr hidden i32 @{TAKE}(ptr %taken) alwaysinline {{

@@ -23,7 +23,8 @@ from tvm.script.ir_builder import IRBuilder
 from tvm.tirx import For, ForKind, SeqStmt
 
 from sparsecomp.kernels.emit import argument
-from sparsecomp.lower.dealing import COUNTER, LINE, deal, sets, with_take
+from sparsecomp.lower.barrier import COUNTER, LINE, arrive, wait, with_barriers
+from sparsecomp.lower.dealing import deal, sets, with_take
 from sparsecomp.lower.stages import Kernel, Share, divide, run, split
 from sparsecomp.lower.static_calls import NotStaticError, Place, StaticCalls, aligned_bytes
 from sparsecomp.memory_plan import ALIGNMENT, ENTRY, WHOLE, MemoryPlan
@@ -86,7 +87,8 @@ class _Whole:
         self.size += self.stride * cores
         self._counters = -(-(calls.weights + len(self.places)) // _ENTRIES) * _ENTRIES
         self._sets = sets(sum(share.run is not None for share, _ in self._stages))
-        self.entries = max(1, self._counters + _ENTRIES * cores * len({each for each, _ in self._sets}))
+        self._arrived = len({each for each, _ in self._sets})
+        self.entries = self._counters + _ENTRIES * cores * (self._arrived + 1)
         shares = {share.function: share for share, _ in self._stages if share.run and self._sets}
         self._dealers = {name: ir.GlobalVar(f"{name.name_hint}_dealt") for name in shares}
         self.dealt = {self._dealers[name]: share for name, share in shares.items()}
@@ -114,21 +116,30 @@ class _Whole:
         runs = [self._run(share, places, remaining) for share, places in self._stages]
         if not any(share.parallel for share, _ in self._stages):
             return SeqStmt([*runs, tirx.Evaluate(0)])
-        runs = [each if each.kind == ForKind.PARALLEL else _by_first_worker(each, self._cores) for each in runs]
-        for index, (before, after) in enumerate(pairwise(share for share, _ in self._stages)):
-            if before.parallel or after.parallel:
-                runs[index] = _pragma("parallel_barrier_when_finish", runs[index])
-        return with_take(_pragma("parallel_launch_point", SeqStmt([*runs, tirx.Evaluate(0)])))
+        parallel = [each if each.kind == ForKind.PARALLEL else _by_first_worker(each, self._cores) for each in runs]
+        barriers = [before.parallel or after.parallel for before, after in pairwise(share for share, _ in self._stages)]
+        ends = zip(parallel, [False, *barriers], [*barriers, False], strict=True)
+        together = SeqStmt([*(self._between(*each) for each in ends), tirx.Evaluate(0)])
+        return with_barriers(with_take(_pragma("parallel_launch_point", together)))
+
+    def _between(self, loop: For, before: bool, after: bool) -> For:
+        """A loop over the workers, between barriers."""
+        counters = self._lines(self._arrived)
+        waits = wait(counters, loop.loop_var, self._cores) if before else []
+        arrives = [arrive(counters, loop.loop_var)] if after else []
+        lines = SeqStmt([*waits, loop.body, *arrives, tirx.Evaluate(0)])
+        return For(loop.loop_var, loop.min, loop.extent, loop.kind, lines)
 
     def _run(self, share: Share, places: list[Place], remaining: Iterator[tuple[int, int]]) -> Stmt:
         pointers = self._pointers(share, places)
         if share.function not in self._dealers:
             return run(share, self._cores, pointers)
-        counters = [self._set(each) for each in next(remaining)]
+        counters = [self._lines(each) for each in next(remaining)]
         dealt = share._replace(function=self._dealers[share.function], run=None)
         return run(dealt, self._cores, lambda worker: [*counters, *pointers(worker)])
 
-    def _set(self, index: int) -> Any:
+    def _lines(self, index: int) -> Any:
+        """A counter of each worker, the ``index``-th of them."""
         start = ENTRY * (self._counters + _ENTRIES * self._cores * index)
         return tirx.call_intrin(COUNTER, "tirx.handle_add_byte_offset", self._table.data, start)
 

@@ -88,27 +88,46 @@ class Rows(Packing):
         self, sources: list[_Source], start: Expr, place: tuple[Expr, Expr], limit: Expr, kept: Expr | None = None
     ) -> None:
         """One vector of a row in all channels; so many of its first values stay what they are."""
-        g, tile, lanes, (row, column) = self.geometry, self.tile, self.lanes, place
-        inside_left = kept is None and g.first == 0 and min(g.column_shifts) >= 0
+        g, p, lanes, (row, column) = self.geometry, self.problem, self.lanes, place
         starts = [
-            [let("from", column + (source.shift + i * lanes)) for i in range(self.problem.stride[1])]
-            for source in sources
+            [let("from", column + (source.shift + i * lanes)) for i in range(p.stride[1])] for source in sources
         ]
-        mask = below if inside_left else inside
-        masks = [[mask(at, limit, lanes) for at in group] for group in starts]  # computed once, outside of the loop
-        with T.serial(0, tile.channels) as c:
-            for source, columns, valid in zip(sources, starts, masks, strict=True):
-                parts = [
-                    load(tile.x, m, lanes, tile.image, tile.channel + c, row, at)
-                    for m, at in zip(valid, columns, strict=True)
-                ]
-                for plane, phase in source.planes:
-                    value = parts[0] if len(parts) == 1 else shuffle(parts, list(range(phase, 2 * lanes, 2)))
-                    first = plane * g.plane + start
-                    if kept is not None:  # of a plain load LLVM would make a masked, slow store
-                        there = below(0, kept, lanes)
-                        value = tirx.Select(there, load(tile.packed, there, lanes, self.first(c, first)), value)
-                    self.store(value, c, first)
+        mask = below if kept is None and g.first == 0 and min(g.column_shifts) >= 0 else inside
+
+        def copy(masked: bool) -> None:
+            masks = [[mask(at, limit, lanes) if masked else None for at in group] for group in starts]
+            with T.serial(0, self.tile.channels) as c:
+                for source, columns, valid in zip(sources, starts, masks, strict=True):
+                    self._copy_source(source, c, row, (columns, valid), start, kept)
+
+        if kept is not None:
+            copy(masked=True)
+            return
+        with T.If(tirx.And(starts[0][0] >= 0, starts[-1][-1] + lanes <= limit)):  # as most are
+            with T.Then():
+                copy(masked=False)
+            with T.Else():
+                copy(masked=True)
+
+    def _copy_source(
+        self,
+        source: _Source,
+        c: Expr,
+        row: Expr,
+        columns: tuple[list[Expr], list[Expr | None]],
+        start: Expr,
+        kept: Expr | None,
+    ) -> None:
+        """Of one channel, what begins at these columns, with their masks."""
+        g, tile, lanes = self.geometry, self.tile, self.lanes
+        parts = [load(tile.x, m, lanes, tile.image, tile.channel + c, row, at) for at, m in zip(*columns, strict=True)]
+        for plane, phase in source.planes:
+            value = parts[0] if len(parts) == 1 else shuffle(parts, list(range(phase, 2 * lanes, 2)))
+            first = plane * g.plane + start
+            if kept is not None:  # of a plain load LLVM would make a masked, slow store
+                there = below(0, kept, lanes)
+                value = tirx.Select(there, load(tile.packed, there, lanes, self.first(c, first)), value)
+            self.store(value, c, first)
 
     def _copy_strided_row(
         self, sources: list[_Source], start: Expr, source: tuple[Expr, Expr], limit: Expr, count: Expr

@@ -109,16 +109,22 @@ class WindowRows(ABC):
         self.begin(channel)
         height = min(ROWS, self.window.out_height)
         starts = list(range(0, self.window.out_height - height + 1, height))
-        _alike(starts, lambda y: self._is_inside(y, height), lambda y, like: self._strips(y, like, height))
+        _alike(starts, lambda y: self._is_plain(y, height), lambda y, like: self._strips(y, like, height))
         if rest := self.window.out_height % height:
             last = self.window.out_height - rest
             self._strips(last, last, rest)
 
-    def _is_inside(self, y: int, height: int) -> bool:
-        """Whether a block of output rows reads no row outside of the image."""
+    def _is_plain(self, y: int, height: int) -> bool:
+        """Whether a block of output rows reads no row outside of the image, and writes nothing behind the plane."""
         w = self.window
         top = y * w.stride[0] - w.padding[0]
-        return top >= 0 and top + (height - 1) * w.stride[0] + w.size[0] <= w.height
+        inside = top >= 0 and top + (height - 1) * w.stride[0] + w.size[0] <= w.height
+        return inside and not self._is_over(y + height - 1)
+
+    def _is_over(self, row: int) -> bool:
+        """Whether a whole vector stored at the begin of this output row goes on behind the plane."""
+        w = self.window
+        return w.out_width < self.lanes and row * w.out_width + self.lanes > w.out_height * w.out_width
 
     def _strips(self, y: Expr, like: int, height: int) -> None:
         """A block of output rows from row ``y``, in all columns; ``like`` is a row with the same rows outside."""
@@ -181,9 +187,7 @@ class WindowRows(ABC):
 
     def _store(self, value: Expr, at: tuple[Expr, Expr], row: int) -> None:
         """What a vector has too many goes where the next row will be written, but for the last rows."""
-        w = self.window
-        over = w.out_width < self.lanes and row * w.out_width + self.lanes > w.out_height * w.out_width
-        mask = below(_int(at[1]), _int(w.out_width), self.lanes) if over else None
+        mask = below(_int(at[1]), _int(self.window.out_width), self.lanes) if self._is_over(row) else None
         put(self.y, value, mask, self.lanes, *self.at, *at)
 
 

@@ -43,11 +43,12 @@ class ChannelOutput:
             store(turned, value, ramp(i * lanes, lanes))
         together = min(at_once(self.epilogue), lanes)
         with T.serial(0, lanes // together) as group:
-            pieces = []
-            for i in (group * together + i for i in range(together)):
-                vector, exists = load(turned, None, lanes, i * lanes), None if left is None else i < left
-                pieces.append(self.piece(vector, (image, channel + i, pixel), mask, exists))
-            guard(pieces[0].exists, lambda: self.put(pieces))
+            first, pieces = group * together, []
+            for i in range(together):
+                exists = None if left is None or i == 0 else first + i < left
+                vector = load(turned, None, lanes, (first + i) * lanes)
+                pieces.append(self.piece(vector, (image, channel + first + i, pixel), mask, exists))
+            guard(None if left is None else first < left, lambda: self.put(pieces))
 
     def piece(self, value: Expr, at: tuple[Expr, Expr, Expr], mask: Expr | None, exists: Expr | None) -> Piece:
         """A vector of pixels of one channel, from this image, channel and pixel on."""

@@ -89,9 +89,7 @@ class Rows(Packing):
     ) -> None:
         """One vector of a row in all channels; so many of its first values stay what they are."""
         g, p, lanes, (row, column) = self.geometry, self.problem, self.lanes, place
-        starts = [
-            [let("from", column + (source.shift + i * lanes)) for i in range(p.stride[1])] for source in sources
-        ]
+        starts = [[let("from", column + (source.shift + i * lanes)) for i in range(p.stride[1])] for source in sources]
         mask = below if kept is None and g.first == 0 and min(g.column_shifts) >= 0 else inside
 
         def copy(masked: bool) -> None:

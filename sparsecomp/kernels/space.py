@@ -160,7 +160,7 @@ def _winograd_tile_schedules(problem: ConvProblem, target: Target) -> Iterator[S
 def _group(problem: ConvProblem, panels: int, channel: int, target: Target) -> int:
     """How many panels read the transformed inputs at once: those whose sums are in the L2 cache beside the inputs.
 
-    Where these fill it, as many as have sums of a quarter of it. ``channel`` is the bytes of a channel, of inputs or sums.
+    Where these fill it, as many as have sums of a quarter of it. ``channel`` is the bytes of one, of inputs or of sums.
     """
     room = max(target.l2_bytes // 4, target.l2_bytes * 7 // 10 - problem.in_channels * channel)
     return max(1, min(panels, room * panels // (problem.out_channels * channel)))

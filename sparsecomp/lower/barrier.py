@@ -53,7 +53,12 @@ end:
 
 def with_barriers(body: Any) -> Any:
     """A function's body, in which `arrive` and `wait` work."""
-    return AttrStmt(tirx.const(0, "int32"), "pragma_import_llvm", ir.StringImm(_CODE), body)
+    return with_llvm(_CODE, body)
+
+
+def with_llvm(code: str, body: Any) -> Any:
+    """A function's body, which may call what this code of LLVM defines."""
+    return AttrStmt(tirx.const(0, "int32"), "pragma_import_llvm", ir.StringImm(code), body)
 
 
 def arrive(counters: Any, worker: Any) -> Any:

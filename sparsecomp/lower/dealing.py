@@ -16,14 +16,14 @@ from itertools import pairwise
 from typing import Any
 
 import tvm.tirx.script.builder.ir as T
-from tvm import ir, tirx
+from tvm import tirx
 from tvm.ir import Call, PrimType
 from tvm.script.ir_builder import IRBuilder
-from tvm.tirx import AttrStmt, SeqStmt
+from tvm.tirx import SeqStmt
 from tvm.tirx.stmt import Return
 
 from sparsecomp.kernels.emit import let, local
-from sparsecomp.lower.barrier import COUNTER, LINE
+from sparsecomp.lower.barrier import COUNTER, LINE, with_llvm
 from sparsecomp.lower.runs import Run
 from sparsecomp.lower.stages import SHARE, Share
 
@@ -41,7 +41,7 @@ Expr = Any
 
 def with_take(body: Any) -> Any:
     """A function's body, in which `deal` works."""
-    return AttrStmt(tirx.const(0, "int32"), "pragma_import_llvm", ir.StringImm(_TAKE), body)
+    return with_llvm(_TAKE, body)
 
 
 def sets(stages: int) -> list[tuple[int, int]]:

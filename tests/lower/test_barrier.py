@@ -17,12 +17,14 @@ from sparsecomp.lower.static_calls import Place, StaticCall
 from sparsecomp.lower.whole import add
 from sparsecomp.memory_plan import WHOLE
 from sparsecomp.targets import resolve
+from sparsecomp.targets.threads import set_up_threads
 
-LONG = 200_000  # additions that wait for each other, a quarter of a millisecond
+set_up_threads()  # on one thread nobody has to wait
+LONG = 2_000_000  # additions that wait for each other, two milliseconds: time enough for other threads to be there
 
 
 def slow_first(units: int) -> Any:
-    """Counts up to one, but in the first unit for long."""
+    """Counts to one, and in the first unit to many."""
     with IRBuilder() as builder, T.prim_func(s_tir=True):
         T.func_name("slow_first")
         y = argument("y", (units,))
@@ -55,9 +57,8 @@ def test_nobody_reads_what_is_not_written(cores: int) -> None:
     plan = add(module, program, kernels, cores)  # type: ignore[arg-type]  # what it reads of calls
     target = tvm.target.Target(resolve("native").tvm_options())
     run = tvm.compile(keep_private(module), target=target, tir_pipeline=NAME).jit()[WHOLE]
-    values, copies = (tvm.runtime.tensor(np.zeros(cores, np.float32)) for _ in range(2))
     table = tvm.runtime.tensor(np.zeros(2 * plan.entries, np.int64))
     for _ in range(3):
+        values, copies = (tvm.runtime.tensor(np.zeros(cores, np.float32)) for _ in range(2))
         run(values, copies, table)
         np.testing.assert_array_equal(copies.numpy(), np.roll([LONG] + [1] * (cores - 1), 1))
-        run(values, copies, table)

@@ -1,7 +1,8 @@
 """What the dense kernels cost, in cycles; and the words that all cost models share. See ``cost``."""
 
 import math
-from itertools import pairwise
+from collections.abc import Sequence
+from itertools import accumulate, pairwise
 
 from sparsecomp.kernels.geometry import last_vectors, strip_of, tile_vectors
 from sparsecomp.kernels.problem import ConvProblem, LinearProblem
@@ -10,6 +11,7 @@ from sparsecomp.targets.base import Target
 
 LATENCY = 4
 L2_BYTES_PER_CYCLE = 32
+KEPT = 1 << 20  # bytes of weights that the L3 cache keeps from one chunk to the next, whoever else uses it
 
 
 def scalar(target: Target) -> float:
@@ -96,6 +98,7 @@ def winograd_cycles(problem: ConvProblem, s: WinogradSchedule, target: Target) -
     down, across = -(-p.out_height // s.outputs), -(-p.out_width // s.outputs)
     chunks = -(-(p.batch or 1) * down // s.rows)
     full, rest = divmod(s.rows * across, s.tiles)
+    tiles = [s.tiles] * full + [rest] * bool(rest)
 
     def panel(vectors: int) -> float:
         step = full * step_cycles(s.tiles, vectors, target) + (step_cycles(rest, vectors, target) if rest else 0)
@@ -114,6 +117,7 @@ def winograd_cycles(problem: ConvProblem, s: WinogradSchedule, target: Target) -
         inputs=s.rows * -(-p.in_channels // s.lanes) * read,
         outputs=s.rows * -(-p.out_channels // s.lanes) * write,
         chunks=chunks,
+        parts=tiles if s.divided else [s.vectors] * (panels - 1) + [last_vectors(p.out_channels, s)],
     )
 
 
@@ -139,6 +143,7 @@ def winograd_tile_cycles(problem: ConvProblem, s: WinogradTileSchedule, target: 
         inputs=s.rows * p.in_channels * read,
         outputs=s.rows * p.out_channels * write,
         chunks=chunks,
+        parts=[1] * panels,
     )
 
 
@@ -151,16 +156,22 @@ def _winograd(
     inputs: float,
     outputs: float,
     chunks: int,
+    parts: Sequence[int],
 ) -> float:
-    """Cycles on all cores from those of one chunk on one."""
+    """Cycles on all cores from those of one chunk on one, of which workers that share it have parts of these sizes."""
     weights = 4 * (s.outputs + 2) ** 2 * problem.in_channels * -(-problem.out_channels // s.panel) * s.panel
-    # They are prefetched while products are made, for each chunk anew where the caches do not keep them, and are more
-    # than the caches keep from one call to the next.
-    fetch = stream_cycles(weights, target, 3) * (chunks if weights > target.l2_bytes / 2 else 1)
-    transformed, finished = winograd_shares(chunks, -(-problem.out_channels // s.panel), s.workers)
-    again = _leaving_l2(problem, s, target) * transformed
-    multiplied = max(finished * products, fetch / min(s.workers, target.cores))
-    return multiplied + transformed * inputs + finished * outputs + again
+    # They are more than the caches keep from one call to the next, come anew for each chunk where the L2 cache does not
+    # keep them, and are prefetched while products are made.
+    divided = isinstance(s, WinogradSchedule) and s.divided
+    again = (chunks - 1) * stream_cycles(weights, target, 2 if weights < KEPT else 3)
+    fetch = stream_cycles(weights, target, 3) + (again if weights > target.l2_bytes / 2 else 0.0)
+    readers = 1 if divided else min(s.workers, target.cores)  # who share them
+    finished = winograd_share(chunks, parts, s.workers)
+    starts = range(0, (s.workers + 1) * chunks, chunks)
+    begun = max(-(-end // s.workers) - begin // s.workers for begin, end in pairwise(starts))
+    transformed = finished + 1 / s.rows if divided else begun  # workers that share a row both transform its inputs
+    multiplied = max(finished * products, fetch / readers)
+    return multiplied + transformed * (inputs + _leaving_l2(problem, s, target)) + finished * outputs
 
 
 def _leaving_l2(problem: ConvProblem, s: WinogradSchedule | WinogradTileSchedule, target: Target) -> float:
@@ -175,16 +186,15 @@ def _leaving_l2(problem: ConvProblem, s: WinogradSchedule | WinogradTileSchedule
     return min(2.0, max(0.0, held / target.l2_bytes - 0.3)) * ways * held / L2_BYTES_PER_CYCLE * scalar(target)
 
 
-def winograd_shares(chunks: int, panels: int, workers: int) -> tuple[int, float]:
-    """The most chunks whose inputs, and whose outputs, one worker transforms; see ``winograd.Winograd.build``.
+def winograd_share(chunks: int, parts: Sequence[int], workers: int) -> float:
+    """The most chunks that one worker finishes; see ``winograd.Winograd.build``.
 
-    Workers that share a chunk have panels of their own, and both transform its inputs.
+    Workers that share a chunk have parts of their own, of these sizes: panels, or tiles.
     """
+    ends = [0, *accumulate(parts)]
 
-    def reached(unit: int) -> int:
-        return unit // workers * panels + unit % workers * panels // workers
+    def reached(unit: int) -> float:
+        return unit // workers + ends[unit % workers * len(parts) // workers] / ends[-1]
 
     starts = [worker * chunks for worker in range(workers + 1)]
-    shares = list(pairwise(starts))
-    transformed = max(-(-end // workers) - begin // workers for begin, end in shares)
-    return transformed, max(reached(end) - reached(begin) for begin, end in shares) / panels
+    return max(reached(end) - reached(begin) for begin, end in pairwise(starts))

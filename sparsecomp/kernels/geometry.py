@@ -136,6 +136,25 @@ def suits_winograd(problem: ConvProblem) -> bool:
     return plain and problem.kernel == (3, 3) and problem.out_height > 1 and problem.out_width > 1
 
 
+def may_divide(problem: ConvProblem, schedule: WinogradSchedule) -> bool:
+    """Whether workers can divide the tiles of a chunk: each has a vector of pixels or more of each row of its."""
+    across = -(-problem.out_width // schedule.outputs)
+    tiles, size, workers = schedule.rows * across, schedule.tiles, schedule.workers
+    units = -(-tiles // size)
+    bounds = [min(worker * units // workers * size, tiles) for worker in range(workers + 1)]
+
+    def pixels(begin: int, end: int, row: int) -> int:
+        first, last = max(begin - row * across, 0), min(end - row * across, across)
+        return min(last * schedule.outputs, problem.out_width) - first * schedule.outputs
+
+    parts = [(begin, end) for begin, end in pairwise(bounds) if end > begin]
+    return all(
+        pixels(begin, end, row) >= schedule.lanes
+        for begin, end in parts
+        for row in range(begin // across, -(-end // across))
+    )
+
+
 def strip_of(across: int, lanes: int) -> int:
     """Tiles of a row that are transformed at once: a vector, or a narrower one where that takes all."""
     strip = lanes

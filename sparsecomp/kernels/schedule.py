@@ -91,6 +91,7 @@ class WinogradSchedule:
         rows: rows of tiles that are transformed together.
         lanes: float32 values in a vector.
         workers: threads among which the work is divided.
+        divided: those that share a chunk divide its tiles among them, and not its panels.
     """
 
     outputs: int
@@ -99,6 +100,7 @@ class WinogradSchedule:
     rows: int
     lanes: int
     workers: int
+    divided: bool = False
 
     @property
     def panel(self) -> int:

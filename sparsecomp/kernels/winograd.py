@@ -91,14 +91,19 @@ class Winograd(ABC):
                 self.allocate()
                 with T.serial(begin // parts, (end + parts - 1) // parts) as chunk:
                     first, last = tirx.max(begin - chunk * parts, 0), tirx.min(end - chunk * parts, parts)
-                    self._chunk(chunk * self.chunk, first * self.panels // parts, last * self.panels // parts)
+                    self.compute(chunk * self.chunk, first, last)
         return builder.get()
 
-    def _chunk(self, first_row: Expr, first_panel: Expr, last_panel: Expr) -> None:
-        """All rows of tiles of a chunk, for some panels."""
-        begin, end = let("first_panel", first_panel), let("last_panel", last_panel)
+    def compute(self, first_row: Expr, first: Expr, last: Expr) -> None:
+        """The parts from ``first`` to ``last`` of as many as there are workers, of a chunk: some panels."""
+        begin = let("first_panel", first * self.panels // self.workers)
+        end = let("last_panel", last * self.panels // self.workers)
         with T.If(end > begin), T.Then():
-            with T.serial(0, self.chunk) as row:
-                at = let("at", tirx.min(first_row + row, self.rows - 1))
-                self.transform_inputs(at // self.down, at % self.down, row)
+            self.transform_rows(first_row, 0, self.chunk)
             self.multiply(first_row, begin, end)
+
+    def transform_rows(self, first_row: Expr, begin: Expr, end: Expr) -> None:
+        """The inputs of some rows of tiles of the chunk that begins with this row."""
+        with T.serial(begin, end) as row:
+            at = let("at", tirx.min(first_row + row, self.rows - 1))
+            self.transform_inputs(at // self.down, at % self.down, row)

@@ -46,6 +46,8 @@ class WinogradChannels(Winograd):
         self.input_size, self.product_size = spread(self.tiles * self.stride), spread(self.tiles * self.panel)
         self.out_line = -(-self.across * self.outputs // lanes) * lanes
         self.last_vectors = last_vectors(p.out_channels, schedule)
+        self.units = -(-self.tiles // schedule.tiles)
+        self.shared: tuple[Expr, Expr] = 0, self.units
 
     def allocate(self) -> None:
         """What lies outside of the image, left and right, stays zero in ``lines``."""
@@ -57,6 +59,37 @@ class WinogradChannels(Winograd):
         self.pixels = scratch("pixels", outputs * self.out_line * lanes)
         with T.serial(0, size * self.line) as i:
             store(self.lines, splat(0.0, lanes), ramp(i * lanes, lanes))
+
+    def compute(self, first_row: Expr, first: Expr, last: Expr) -> None:
+        """Some panels or, where tiles are divided, some tiles of all panels."""
+        if not self.schedule.divided:
+            super().compute(first_row, first, last)
+            return
+        begin, end = (let("unit", part * self.units // self.workers) for part in (first, last))
+        self.shared = begin, end
+        with T.If(end > begin), T.Then():
+            self.transform_rows(first_row, *self._rows())
+            self.multiply(first_row, 0, self.panels)
+
+    def _rows(self) -> tuple[Expr, Expr]:
+        """The rows of the chunk that have tiles which are to be computed."""
+        if not self.schedule.divided:
+            return 0, self.chunk
+        begin, end = self._tiles()
+        return begin // self.across, (end + self.across - 1) // self.across
+
+    def _across(self, row: Expr) -> tuple[Expr, Expr]:
+        """The tiles of a row of the chunk that are to be computed."""
+        if not self.schedule.divided:
+            return 0, self.across
+        begin, end = self._tiles()
+        start = row * self.across
+        return let("tile", tirx.max(0, begin - start)), let("tile", tirx.min(end - start, self.across))
+
+    def _tiles(self) -> tuple[Expr, Expr]:
+        """The tiles of a divided chunk that are to be computed."""
+        begin, end = self.shared
+        return begin * self.schedule.tiles, tirx.min(end * self.schedule.tiles, self.tiles)
 
     def transform_inputs(self, image: Expr, down: Expr, row: Expr) -> None:
         """One vector of channels after the other."""
@@ -101,7 +134,7 @@ class WinogradChannels(Winograd):
         """One panel after the other, so that its sums stay in the caches."""
         with T.serial(begin, end) as panel:
             vectors = self._at_width(panel, lambda width: self._panel(panel, width))
-            with T.serial(0, self.chunk) as row, T.serial(0, vectors) as vector:
+            with T.serial(*self._rows()) as row, T.serial(0, vectors) as vector:
                 at = let("at", first_row + row)
                 exists = None if self.chunk == 1 else at < self.rows
                 guard(exists, lambda: self._transform_outputs(at // self.down, at % self.down, row, panel, vector))
@@ -123,15 +156,18 @@ class WinogradChannels(Winograd):
         """The products of all positions of all tiles of the chunk for one panel."""
         size = self.schedule.tiles
         full, rest = divmod(self.tiles, size)
+        (begin, end), divided = self.shared, self.schedule.divided
         with T.serial(0, self.positions) as position:
-            with T.serial(0, full) as tile:
+            with T.serial(begin, tirx.min(end, full) if divided else full) as tile:
                 self._product(panel, position, tile, (size, vectors))
             if rest:
-                self._product(panel, position, full, (rest, vectors))
+                exists = end > full if divided else None
+                guard(exists, lambda: self._product(panel, position, full, (rest, vectors)))
 
     def _product(self, panel: Expr, position: Expr, tile: Expr, size: tuple[int, int]) -> None:
         """A register tile: so many tiles times so many vectors of channels of a panel."""
-        first, share = tile * self.schedule.tiles, -(-self.panel // -(-self.tiles // self.schedule.tiles))
+        first, passed = tile * self.schedule.tiles, tile - self.shared[0]
+        share = -(-self.panel // max(1, self.units // (self.workers if self.schedule.divided else 1)))
         s, channels = self.schedule, self.problem.in_channels
         tiles, vectors = size
         acc = local("acc", tiles * vectors * s.lanes)
@@ -142,7 +178,7 @@ class WinogradChannels(Winograd):
         line = let("line", (panel * self.positions + position) * channels)
         with T.serial(0, channels) as k:
             at = let("at", (line + k) * self.panel)
-            prefetch_share(self.values, (line + channels) * self.panel, tile * channels + k, share)
+            prefetch_share(self.values, (line + channels) * self.panel, passed * channels + k, share)
             weights = [let("w", load(self.values, None, s.lanes, at + v * s.lanes)) for v in range(vectors)]
             for t in range(tiles):
                 value = let("value", splat(self.inputs[start + t * self.stride + k], s.lanes))
@@ -156,7 +192,8 @@ class WinogradChannels(Winograd):
     def _transform_outputs(self, image: Expr, down: Expr, row: Expr, panel: Expr, vector: Expr) -> None:
         """A^T M A of the tiles of one row of tiles, for one vector of channels of the panel."""
         p, lanes, size, outputs = self.problem, self.lanes, self.size, self.outputs
-        with T.serial(0, self.across) as tile:
+        begin, end = self._across(row)
+        with T.serial(begin, end) as tile:
             with T.serial(0, size) as j:
                 place = (row * self.across + tile) * self.panel + vector * lanes
                 at, step = let("at", j * self.product_size + place), size * self.product_size
@@ -171,9 +208,13 @@ class WinogradChannels(Winograd):
         channel = let("channel", panel * self.panel + vector * lanes)
         left = None if p.out_channels % self.panel == 0 else p.out_channels - channel
         complete = tirx.min(outputs, p.out_height - down * outputs)
-        with T.serial(0, complete) as i, T.serial(0, -(-p.out_width // lanes)) as block:
+        start, stop, latest = 0, p.out_width, max(0, p.out_width - lanes)
+        if self.schedule.divided:
+            start, stop = begin * outputs, let("stop", tirx.min(end * outputs, p.out_width))
+            latest = stop - lanes
+        with T.serial(0, complete) as i, T.serial(0, (stop - start + lanes - 1) // lanes) as block:
             # The last vector begins early rather than have lanes off.
-            column = let("column", tirx.min(block * lanes, max(0, p.out_width - lanes)))
+            column = let("column", tirx.min(start + block * lanes, latest))
             first = (i * self.out_line + column) * lanes
             sums = [let("sums", load(self.pixels, None, lanes, first + j * lanes)) for j in range(lanes)]
             mask = None if p.out_width >= lanes else below(column, p.out_width, lanes)

@@ -33,7 +33,6 @@ from sparsecomp.kernels.schedule import WinogradTileSchedule
 from sparsecomp.kernels.winograd import Winograd
 from sparsecomp.kernels.winograd_transforms import from_points, to_points
 
-
 FAR = 1 << 19  # values of an input that the nearer caches do not keep: 2 MiB
 
 
@@ -167,9 +166,9 @@ class WinogradTiles(Winograd):
                 store(self.products, acc[places[r][v]], ramp(target + r * self.stride + v * lanes, lanes))
 
     def _expect(self, step: Expr, tile: Expr) -> None:
-        """Prefetch a share of what the next chunk reads: products take no memory's time, the inputs' transform little else.
+        """Prefetch a share of what the next chunk reads: products wait for no memory, the transform of inputs does.
 
-        38 to 19 channels at 256 x 256, 10 MiB, took 12 % less (Zen 3); where the L3 cache has all, this costs up to 5 %.
+        38 to 19 channels at 256 x 256, 10 MiB, took 9 % less (Zen 3); where the L3 cache has all, this costs up to 5 %.
         """
         p = self.problem
         if (p.batch or 1) * p.in_channels * p.height * p.width < FAR:

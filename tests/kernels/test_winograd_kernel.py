@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sparsecomp.kernels.cook_toom import TAPS, transforms
-from sparsecomp.kernels.cost_dense import winograd_shares
-from sparsecomp.kernels.geometry import suits_winograd
+from sparsecomp.kernels.cost_dense import winograd_share
+from sparsecomp.kernels.geometry import may_divide, suits_winograd
 from sparsecomp.kernels.problem import ConvProblem, Epilogue
 from sparsecomp.kernels.schedule import ColumnSchedule, WinogradSchedule, WinogradTileSchedule
 from sparsecomp.kernels.space import space
@@ -41,6 +41,16 @@ def test_it_convolves(problem: ConvProblem, outputs: int, tiles: int, vectors: i
     _check(problem, WinogradSchedule(outputs, tiles, vectors, rows, HOST.lanes, 2))
 
 
+@pytest.mark.parametrize(("rows", "tiles", "workers"), [(1, 2, 2), (3, 4, 2), (2, 3, 2), (5, 4, 3)])
+@pytest.mark.parametrize("batch", [1, 3, None])
+def test_workers_divide_tiles(rows: int, tiles: int, workers: int, batch: int | None) -> None:
+    """Where each begins and ends within a row of tiles, in the last chunk too, and where all panels are his."""
+    problem = ConvProblem(batch, 13, 21, 21, 23, (3, 3), padding=(1, 1, 1, 1), epilogue=Epilogue(bias=True))
+    schedule = WinogradSchedule(4, tiles, 2, rows, HOST.lanes, workers, divided=True)
+    assert may_divide(problem, schedule)
+    _check(problem, schedule)
+
+
 @pytest.mark.parametrize("problem", PROBLEMS, ids=str)
 @pytest.mark.parametrize(
     ("outputs", "panel", "vectors", "group", "rows"),
@@ -62,22 +72,18 @@ def test_it_convolves_with_narrow_vectors(schedule: WinogradSchedule | WinogradT
     assert relative_error(compute(problem, schedule, AVX2, weight, inputs), expect(problem, weight, inputs)) < 1e-5
 
 
-@given(chunks=st.integers(1, 40), panels=st.integers(1, 20), workers=st.integers(1, 8))
-def test_the_model_counts_what_the_longest_worker_does(chunks: int, panels: int, workers: int) -> None:
-    """As the kernel divides the chunks and, in those that workers share, the panels."""
-    done = np.zeros((chunks, panels), int)
-    most_chunks, most_panels = 0, 0
+@given(chunks=st.integers(1, 40), parts=st.lists(st.integers(1, 5), min_size=1, max_size=20), workers=st.integers(1, 8))
+def test_the_model_counts_what_the_longest_worker_does(chunks: int, parts: list[int], workers: int) -> None:
+    """As the kernel divides the chunks and, in those that workers share, the parts."""
+    done = np.zeros((chunks, len(parts)), int)
     for worker in range(workers):
-        begin, end = worker * chunks, (worker + 1) * chunks  # in parts of chunks, one for each worker
+        begin, end = worker * chunks, (worker + 1) * chunks  # in shares of chunks, one for each worker
         for chunk in range(begin // workers, -(-end // workers)):
             first, last = max(begin - chunk * workers, 0), min(end - chunk * workers, workers)
-            done[chunk, first * panels // workers : last * panels // workers] += worker + 1
+            done[chunk, first * len(parts) // workers : last * len(parts) // workers] += worker + 1
     assert (done > 0).all()
-    for worker in range(workers):
-        mine = done == worker + 1
-        most_panels = max(most_panels, int(mine.sum()))
-        most_chunks = max(most_chunks, -(-(worker + 1) * chunks // workers) - worker * chunks // workers)
-    assert winograd_shares(chunks, panels, workers) == (most_chunks, pytest.approx(most_panels / panels))
+    most = max(float(((done == worker + 1) * parts).sum()) for worker in range(workers))
+    assert winograd_share(chunks, parts, workers) == pytest.approx(most / sum(parts))
 
 
 @pytest.mark.slow

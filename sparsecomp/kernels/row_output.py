@@ -73,6 +73,8 @@ class SliceRows:
         for i in range(0, s.slice * s.rows * size, s.lanes):
             store(line, sums[ramp(i, s.lanes)], ramp(i, s.lanes))
         groups, rest = divmod(s.rows, together)
+        if groups and rest:  # a few rows alone would wait for themselves
+            groups, rest = groups - 1, together + rest
         for c in range(s.slice):
             if groups:
                 with T.serial(0, groups) as group:

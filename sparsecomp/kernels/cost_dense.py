@@ -4,7 +4,7 @@ import math
 from collections.abc import Sequence
 from itertools import accumulate, pairwise
 
-from sparsecomp.kernels.geometry import last_vectors, strip_of, tile_vectors
+from sparsecomp.kernels.geometry import last_vectors, tile_vectors
 from sparsecomp.kernels.problem import ConvProblem, LinearProblem
 from sparsecomp.kernels.schedule import ChannelSchedule, FeatureSchedule, WinogradSchedule, WinogradTileSchedule
 from sparsecomp.targets.base import Target
@@ -131,7 +131,7 @@ def winograd_tile_cycles(problem: ConvProblem, s: WinogradTileSchedule, target: 
     full, rest = divmod(vectors, s.vectors)
     step = full * step_cycles(s.panel, s.vectors, target) + (step_cycles(s.panel, rest, target) if rest else 0)
     sums = (full + bool(rest)) * 12 * scalar(target) + s.panel * vectors
-    each, strips = 0.9 * size + 3, -(-across // strip_of(across, s.lanes))
+    each, strips = 0.9 * size + 3, -(-across // s.lanes)
     deal = 2.5 * s.outputs  # pixels to tiles or back
     read = -(-p.width // s.lanes) * (each + 0.5 * size) + strips * size * (each + deal)
     write = strips * (size * each + s.outputs * (each + deal)) + s.outputs * -(-p.out_width // s.lanes) * 3

@@ -156,7 +156,7 @@ def may_divide(problem: ConvProblem, schedule: WinogradSchedule) -> bool:
 
 
 def strip_of(across: int, lanes: int) -> int:
-    """Tiles of a row that are transformed at once: a vector, or a narrower one where that takes all."""
+    """How many tiles are transformed at once where there are so many: a vector, or a narrower one that takes all."""
     strip = lanes
     while strip > 4 and strip // 2 >= across:
         strip //= 2
@@ -165,8 +165,8 @@ def strip_of(across: int, lanes: int) -> int:
 
 def tile_reach(rows: int, across: int, lanes: int) -> int:
     """How far the tiles of so many rows reach, one row after the other: the last strip may end beyond the last tile."""
-    strip = strip_of(across, lanes)
-    return (rows - 1) * across + -(-across // strip) * strip
+    full, rest = divmod(across, lanes)
+    return (rows - 1) * across + full * lanes + (strip_of(rest, lanes) if rest else 0)
 
 
 def tile_vectors(rows: int, across: int, lanes: int) -> int:

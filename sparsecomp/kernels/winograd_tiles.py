@@ -5,7 +5,9 @@ square of pixels and channels is turned: the pixels of a row are dealt out to th
 few tiles, those of several rows are neighbours in the products.
 """
 
+from collections.abc import Callable
 from itertools import chain, product
+from typing import NamedTuple
 
 import tvm.tirx.script.builder.ir as T
 from tvm import tirx
@@ -33,7 +35,23 @@ from sparsecomp.kernels.schedule import WinogradTileSchedule
 from sparsecomp.kernels.winograd import Winograd
 from sparsecomp.kernels.winograd_transforms import from_points, to_points
 
+BLOCK = 4  # lanes, which instructions of 128 bits permute; more lanes take two instructions, or slow ones
 FAR = 1 << 19  # values of an input that the nearer caches do not keep: 2 MiB
+
+
+class _Strip(NamedTuple):
+    """Tiles of a row that are transformed at once.
+
+    Attributes:
+        first: the first of them.
+        width: lanes of a vector that holds one pixel of each.
+        block: within so many lanes pixels are dealt out to tiles. Fewer than a vector take less time, and the tiles are in
+            another order: where the last ones do not exist, all lanes are one block.
+    """
+
+    first: Expr
+    width: int
+    block: int
 
 
 class WinogradTiles(Winograd):
@@ -49,16 +67,14 @@ class WinogradTiles(Winograd):
         super().__init__(problem, schedule)
         self.schedule = schedule
         p, lanes = problem, self.lanes
-        self.strip = strip_of(self.across, lanes)
-        self.strips = -(-self.across // self.strip)
         # Strips may end beyond their row of tiles; the next row overwrites that.
         self.vectors = tile_vectors(self.chunk, self.across, lanes)
         self.filled = tile_reach(self.chunk, self.across, lanes) == self.vectors * lanes
         self.stride = self.vectors * lanes if self.vectors == schedule.vectors else spread(self.vectors * lanes)
         self.input_size = spread(p.in_channels * self.stride)
         self.product_size = spread(schedule.group * self.panel * self.stride)
-        self.out_line = self.strips * self.strip * self.outputs
-        self.line = max(p.padding[2] + max(p.width, lanes), self.out_line + self.strip)
+        self.out_line = tile_reach(1, self.across, lanes) * self.outputs
+        self.line = max(p.padding[2] + max(p.width, lanes), self.out_line + lanes)
 
     def allocate(self) -> None:
         """What lies outside of the image, left and right, stays zero in ``lines``."""
@@ -66,7 +82,7 @@ class WinogradTiles(Winograd):
         self.lines = scratch("lines", self.size * self.line)
         self.inputs = scratch("inputs", self.positions * self.input_size)
         self.products = scratch("products", self.positions * self.product_size)
-        self.half = scratch("half", self.outputs * self.size * self.strip)
+        self.half = scratch("half", self.outputs * self.size * lanes)
         self.pixels = scratch("pixels", self.outputs * max(self.out_line, lanes))
         with T.serial(0, self.size * self.line) as i:
             store(self.lines, splat(0.0, 1), i)
@@ -81,9 +97,18 @@ class WinogradTiles(Winograd):
             top = let("top", down * self.outputs - self.problem.padding[0])
             with T.serial(0, -(-self.problem.width // self.lanes)) as block:
                 self._down(image, channel, top, block)
-            with T.serial(0, self.strips) as strip, T.serial(0, self.size) as i:
-                place = channel * self.stride + row * self.across + strip * self.strip
-                self._across(i, i * self.line + strip * self.strip * self.outputs, place)
+            place = channel * self.stride + row * self.across
+            self._each_strip(lambda strip: self._across(strip, place))
+
+    def _each_strip(self, body: Callable[[_Strip], None]) -> None:
+        """Run the body for the tiles of a row: vectors, and what is left."""
+        full, rest = divmod(self.across, self.lanes)
+        if full:
+            with T.serial(0, full) as strip:
+                body(_Strip(strip * self.lanes, self.lanes, BLOCK))
+        if rest:
+            width = strip_of(rest, self.lanes)
+            body(_Strip(full * self.lanes, width, BLOCK if rest == width else width))
 
     def _down(self, image: Expr, channel: Expr, top: Expr, block: Expr) -> None:
         """B^T d of a vector of neighbouring pixels; a row outside of the image is zero."""
@@ -100,15 +125,22 @@ class WinogradTiles(Winograd):
         for i, value in enumerate(to_points(self.matrices.inputs, rows, lanes)):
             store(self.lines, value, ramp(i * self.line + p.padding[2] + column, lanes))
 
-    def _across(self, i: Expr, start: Expr, place: Expr) -> None:
-        """(B^T d) B of row i of a strip of tiles."""
-        strip, outputs = self.strip, self.outputs
-        vectors = [let("pixels", load(self.lines, None, strip, start + v * strip)) for v in range(outputs + 1)]
-        pixels = unweave(vectors[:outputs], strip)
-        # The last two pixels of a tile are the first two of the next.
-        pixels += [shuffle([pixels[j], vectors[-1]], [*range(1, strip), strip + j]) for j in range(2)]
-        for j, value in enumerate(to_points(self.matrices.inputs, pixels, strip)):
-            store(self.inputs, value, ramp((i * self.size + j) * self.input_size + place, strip))
+    def _across(self, strip: _Strip, place: Expr) -> None:
+        """(B^T d) B of all rows of a strip of tiles."""
+        width, outputs = strip.width, self.outputs
+        with T.serial(0, self.size) as i:
+            start = i * self.line + strip.first * outputs
+            # The last two pixels of a tile are the first two of the next.
+            pixels = [*self._dealt(strip, start), *self._dealt(strip, start + outputs)[:2]]
+            for j, value in enumerate(to_points(self.matrices.inputs, pixels, width)):
+                at = (i * self.size + j) * self.input_size + place + strip.first
+                store(self.inputs, value, ramp(at, width))
+
+    def _dealt(self, strip: _Strip, start: Expr) -> list[Expr]:
+        """The first pixels of the tiles of a strip, the second ones, ..., where tiles begin from ``start`` on."""
+        width, vectors = strip.width, range(self.outputs)
+        line = [let("pixels", load(self.lines, None, width, start + v * width)) for v in vectors]
+        return unweave(line, width, strip.block)
 
     def multiply(self, first_row: Expr, begin: Expr, end: Expr) -> None:
         """Groups of panels, for each of which the inputs of a position are read again."""
@@ -187,8 +219,7 @@ class WinogradTiles(Winograd):
     def _transform_outputs(self, image: Expr, down: Expr, channel: Expr, place: Expr) -> None:
         """A^T M A of one row of tiles of one channel."""
         p, outputs = self.problem, self.outputs
-        with T.serial(0, self.strips) as strip:
-            self._back(strip * self.strip * outputs, place + strip * self.strip)
+        self._each_strip(lambda strip: self._back(strip, place))
         complete = let("complete", tirx.min(outputs, p.out_height - down * outputs))
         wide = 2 if is_long(p.epilogue) and p.out_width >= 2 * self.lanes else 1
         width, together = wide * self.lanes, min(outputs, rows_at_once(p.epilogue, wide))
@@ -205,33 +236,42 @@ class WinogradTiles(Winograd):
                 pieces.append(self.output.piece(sums, (image, channel, pixel), mask, exists))
             self.output.put(pieces)
 
-    def _back(self, column: Expr, place: Expr) -> None:
-        """The pixels of a strip of tiles, from this column on."""
-        size, strip, outputs = self.size, self.strip, self.outputs
+    def _back(self, strip: _Strip, place: Expr) -> None:
+        """The pixels of a strip of tiles."""
+        size, width, outputs = self.size, strip.width, self.outputs
         with T.serial(0, size) as j:
-            rows = [(i * size + j) * self.product_size + place for i in range(size)]
-            values = [let("product", load(self.products, None, strip, row)) for row in rows]
-            for i, value in enumerate(from_points(self.matrices.outputs, values, strip)):
-                store(self.half, value, ramp((i * size + j) * strip, strip))
+            rows = [(i * size + j) * self.product_size + place + strip.first for i in range(size)]
+            values = [let("product", load(self.products, None, width, row)) for row in rows]
+            for i, value in enumerate(from_points(self.matrices.outputs, values, width)):
+                store(self.half, value, ramp((i * size + j) * width, width))
         with T.serial(0, outputs) as i:
-            values = [let("half", load(self.half, None, strip, (i * size + j) * strip)) for j in range(size)]
-            for v, value in enumerate(weave(from_points(self.matrices.outputs, values, strip), strip)):
-                store(self.pixels, value, ramp(i * self.out_line + column + v * strip, strip))
+            values = [let("half", load(self.half, None, width, (i * size + j) * width)) for j in range(size)]
+            at = i * self.out_line + strip.first * outputs
+            for v, value in enumerate(weave(from_points(self.matrices.outputs, values, width), width, strip.block)):
+                store(self.pixels, value, ramp(at + v * width, width))
 
 
-def unweave(vectors: list[Expr], lanes: int) -> list[Expr]:
-    """Every n-th lane of n vectors in a row, n a power of two: from the first lane on, from the second, ..."""
+def unweave(vectors: list[Expr], lanes: int, block: int) -> list[Expr]:
+    """Every n-th lane of n vectors, n a power of two, within each block: from the first lane on, the second, ..."""
     if len(vectors) == 1:
         return vectors
     pairs = [vectors[i : i + 2] for i in range(0, len(vectors), 2)]
-    even, odd = (unweave([shuffle(pair, list(range(side, 2 * lanes, 2))) for pair in pairs], lanes) for side in (0, 1))
-    return [vector for both in zip(even, odd, strict=True) for vector in both]
+
+    def part(side: int) -> list[Expr]:
+        places = [v * lanes + b + lane for b in range(0, lanes, block) for v in (0, 1) for lane in range(side, block, 2)]
+        return unweave([shuffle(pair, places) for pair in pairs], lanes, block)
+
+    return [vector for both in zip(part(0), part(1), strict=True) for vector in both]
 
 
-def weave(vectors: list[Expr], lanes: int) -> list[Expr]:
+def weave(vectors: list[Expr], lanes: int, block: int) -> list[Expr]:
     """The inverse of ``unweave``."""
     if len(vectors) == 1:
         return vectors
-    order = [lane + side * lanes for lane in range(lanes) for side in (0, 1)]
-    pairs = zip(weave(vectors[::2], lanes), weave(vectors[1::2], lanes), strict=True)
-    return [shuffle(list(pair), part) for pair in pairs for part in (order[:lanes], order[lanes:])]
+    pairs = zip(weave(vectors[::2], lanes, block), weave(vectors[1::2], lanes, block), strict=True)
+    half = block // 2
+    order = [
+        [v * lanes + b + lane for b in range(0, lanes, block) for lane in range(first, first + half) for v in (0, 1)]
+        for first in (0, half)
+    ]
+    return [shuffle(list(pair), places) for pair in pairs for places in order]

@@ -132,7 +132,7 @@ def winograd_tile_cycles(problem: ConvProblem, s: WinogradTileSchedule, target: 
     step = full * step_cycles(s.panel, s.vectors, target) + (step_cycles(s.panel, rest, target) if rest else 0)
     sums = (full + bool(rest)) * 12 * scalar(target) + s.panel * vectors
     each, strips = 0.9 * size + 3, -(-across // s.lanes)
-    deal = 2.5 * s.outputs  # pixels to tiles or back
+    deal = 1.25 * s.outputs  # pixels to tiles or back
     read = -(-p.width // s.lanes) * (each + 0.5 * size) + strips * size * (each + deal)
     write = strips * (size * each + s.outputs * (each + deal)) + s.outputs * -(-p.out_width // s.lanes) * 3
     return _winograd(

@@ -1,6 +1,6 @@
 """Winograd's algorithm with vectors of tiles: see ``winograd``.
 
-Lane t of a vector belongs to tile t of a row of tiles, so that any number of channels is computed without waste, and no
+A lane of a vector belongs to a tile of a row of tiles, so that any number of channels is computed without waste, and no
 square of pixels and channels is turned: the pixels of a row are dealt out to their tiles by shuffles. Where a row has
 few tiles, those of several rows are neighbours in the products.
 """
@@ -35,7 +35,7 @@ from sparsecomp.kernels.schedule import WinogradTileSchedule
 from sparsecomp.kernels.winograd import Winograd
 from sparsecomp.kernels.winograd_transforms import from_points, to_points
 
-BLOCK = 4  # lanes, which instructions of 128 bits permute; more lanes take two instructions, or slow ones
+BLOCK = 4  # lanes: what crosses 128 bits takes two instructions more, and slow ones
 FAR = 1 << 19  # values of an input that the nearer caches do not keep: 2 MiB
 
 
@@ -45,7 +45,7 @@ class _Strip(NamedTuple):
     Attributes:
         first: the first of them.
         width: lanes of a vector that holds one pixel of each.
-        block: within so many lanes pixels are dealt out to tiles. Fewer than a vector take less time, and the tiles are in
+        block: within so many lanes pixels are dealt out to tiles. Small blocks take less time, and have the tiles in
             another order: where the last ones do not exist, all lanes are one block.
     """
 
@@ -105,10 +105,10 @@ class WinogradTiles(Winograd):
         full, rest = divmod(self.across, self.lanes)
         if full:
             with T.serial(0, full) as strip:
-                body(_Strip(strip * self.lanes, self.lanes, BLOCK))
+                body(_Strip(strip * self.lanes, self.lanes, min(BLOCK, self.lanes)))
         if rest:
             width = strip_of(rest, self.lanes)
-            body(_Strip(full * self.lanes, width, BLOCK if rest == width else width))
+            body(_Strip(full * self.lanes, width, min(BLOCK, width) if rest == width else width))
 
     def _down(self, image: Expr, channel: Expr, top: Expr, block: Expr) -> None:
         """B^T d of a vector of neighbouring pixels; a row outside of the image is zero."""
@@ -258,7 +258,8 @@ def unweave(vectors: list[Expr], lanes: int, block: int) -> list[Expr]:
     pairs = [vectors[i : i + 2] for i in range(0, len(vectors), 2)]
 
     def part(side: int) -> list[Expr]:
-        places = [v * lanes + b + lane for b in range(0, lanes, block) for v in (0, 1) for lane in range(side, block, 2)]
+        own = range(side, block, 2)
+        places = [v * lanes + start + lane for start in range(0, lanes, block) for v in (0, 1) for lane in own]
         return unweave([shuffle(pair, places) for pair in pairs], lanes, block)
 
     return [vector for both in zip(part(0), part(1), strict=True) for vector in both]
@@ -271,7 +272,7 @@ def weave(vectors: list[Expr], lanes: int, block: int) -> list[Expr]:
     pairs = zip(weave(vectors[::2], lanes, block), weave(vectors[1::2], lanes, block), strict=True)
     half = block // 2
     order = [
-        [v * lanes + b + lane for b in range(0, lanes, block) for lane in range(first, first + half) for v in (0, 1)]
+        [v * lanes + start + lane for start in range(first, lanes, block) for lane in range(half) for v in (0, 1)]
         for first in (0, half)
     ]
     return [shuffle(list(pair), places) for pair in pairs for places in order]

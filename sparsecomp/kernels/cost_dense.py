@@ -161,10 +161,12 @@ def _winograd(
     """Cycles on all cores from those of one chunk on one, of which workers that share it have parts of these sizes."""
     weights = 4 * (s.outputs + 2) ** 2 * problem.in_channels * -(-problem.out_channels // s.panel) * s.panel
     # They are more than the caches keep from one call to the next, come anew for each chunk where the L2 cache does not
-    # keep them, and are prefetched while products are made.
+    # keep them, and are prefetched while products are made. All workers are at their first chunk at the same time.
     divided = isinstance(s, WinogradSchedule) and s.divided
-    again = (chunks - 1) * stream_cycles(weights, target, 2 if weights < KEPT else 3)
-    fetch = stream_cycles(weights, target, 3) + (again if weights > target.l2_bytes / 2 else 0.0)
+    first = min(chunks, s.workers)
+    again = (chunks - first) * stream_cycles(weights, target, 2 if weights < KEPT else 3)
+    anew = (first - 1) * stream_cycles(weights, target, 3) + again
+    fetch = stream_cycles(weights, target, 3) + (anew if weights > target.l2_bytes / 2 else 0.0)
     readers = 1 if divided else min(s.workers, target.cores)  # who share them
     finished = winograd_share(chunks, parts, s.workers)
     starts = range(0, (s.workers + 1) * chunks, chunks)

@@ -168,9 +168,7 @@ def _winograd(
     anew = (first - 1) * stream_cycles(weights, target, 3) + again
     fetch = stream_cycles(weights, target, 3) + (anew if weights > target.l2_bytes / 2 else 0.0)
     readers = 1 if divided else min(s.workers, target.cores)  # who share them
-    finished = winograd_share(chunks, parts, s.workers)
-    starts = range(0, (s.workers + 1) * chunks, chunks)
-    begun = max(-(-end // s.workers) - begin // s.workers for begin, end in pairwise(starts))
+    begun, finished = winograd_shares(chunks, parts, s.workers)
     transformed = finished + 1 / s.rows if divided else begun  # workers that share a row both transform its inputs
     multiplied = max(finished * products, fetch / readers)
     return multiplied + transformed * (inputs + _leaving_l2(problem, s, target)) + finished * outputs
@@ -188,8 +186,8 @@ def _leaving_l2(problem: ConvProblem, s: WinogradSchedule | WinogradTileSchedule
     return min(2.0, max(0.0, held / target.l2_bytes - 0.3)) * ways * held / L2_BYTES_PER_CYCLE * scalar(target)
 
 
-def winograd_share(chunks: int, parts: Sequence[int], workers: int) -> float:
-    """The most chunks that one worker finishes; see ``winograd.Winograd.build``.
+def winograd_shares(chunks: int, parts: Sequence[int], workers: int) -> tuple[int, float]:
+    """The most chunks that one worker begins, and that one finishes; see ``winograd.Winograd.build``.
 
     Workers that share a chunk have parts of their own, of these sizes: panels, or tiles.
     """
@@ -199,4 +197,6 @@ def winograd_share(chunks: int, parts: Sequence[int], workers: int) -> float:
         return unit // workers + ends[unit % workers * len(parts) // workers] / ends[-1]
 
     starts = [worker * chunks for worker in range(workers + 1)]
-    return max(reached(end) - reached(begin) for begin, end in pairwise(starts))
+    shares = list(pairwise(starts))
+    begun = max(-(-end // workers) - begin // workers for begin, end in shares)
+    return begun, max(reached(end) - reached(begin) for begin, end in shares)

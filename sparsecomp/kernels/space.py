@@ -21,7 +21,7 @@ from sparsecomp.targets.base import Target
 
 SLICES = (1, 2, 3, 4)
 ALONE = 16  # of the best schedules are also considered on one thread
-FEW_CHUNKS = 4  # of a worker, so that it matters how workers share one
+SHARED_CHUNKS = 4  # of a worker, so that it matters how workers share one
 DOUBT = 1.15  # so much faster than a dense schedule must a sparse one be thought: it promises never to be slower
 DOUBTED = 0.3e-6  # seconds in addition: what decides a call of a microsecond is less known
 
@@ -136,7 +136,7 @@ def _channel_schedules(problem: ConvProblem, target: Target) -> list[Schedule]:
 def _winograd_schedules(problem: ConvProblem, target: Target) -> Iterator[Schedule]:
     for outputs, rows, across in _chunks(problem):
         chunks = -(-(-(-problem.out_height // outputs) * (problem.batch or 1)) // rows)
-        shared = chunks < FEW_CHUNKS * target.cores and chunks % target.cores != 0
+        shared = chunks < SHARED_CHUNKS * target.cores and chunks % target.cores != 0
         for vectors in range(1, 6):
             most = min(_most_sums(vectors, target), rows * across)
             tiles = {n for n in range(max(1, most // 2), most + 1) if rows * across % n == 0} | {max(1, most)}

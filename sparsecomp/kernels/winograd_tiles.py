@@ -35,7 +35,7 @@ from sparsecomp.kernels.schedule import WinogradTileSchedule
 from sparsecomp.kernels.winograd import Winograd
 from sparsecomp.kernels.winograd_transforms import from_points, to_points
 
-BLOCK = 4  # lanes: what crosses 128 bits takes two instructions more, and slow ones
+BLOCK = 4  # lanes: what crosses 128 bits takes a second, slow instruction
 FAR = 1 << 19  # values of an input that the nearer caches do not keep: 2 MiB
 
 
@@ -181,8 +181,9 @@ class WinogradTiles(Winograd):
             store(acc, splat(0.0, lanes), place)
         first = let("first", tile * self.schedule.vectors * lanes)
         start = let("start", position * self.input_size + first)
-        line = let("line", ((begin + index) * self.positions + position) * channels)
-        self._expect(line // channels, tile)
+        step = let("step", (begin + index) * self.positions + position)
+        line = let("line", step * channels)
+        self._expect(step, tile)
         with T.serial(0, channels) as k:
             prefetch_share(self.values, (line + channels) * panel_size, k, panel_size)
             tiles = [

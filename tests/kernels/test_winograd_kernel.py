@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sparsecomp.kernels.cook_toom import TAPS, transforms
-from sparsecomp.kernels.cost_dense import winograd_share
+from sparsecomp.kernels.cost_dense import winograd_shares
 from sparsecomp.kernels.geometry import may_divide, suits_winograd
 from sparsecomp.kernels.problem import ConvProblem, Epilogue
 from sparsecomp.kernels.schedule import ColumnSchedule, WinogradSchedule, WinogradTileSchedule
@@ -76,14 +76,17 @@ def test_it_convolves_with_narrow_vectors(schedule: WinogradSchedule | WinogradT
 def test_the_model_counts_what_the_longest_worker_does(chunks: int, parts: list[int], workers: int) -> None:
     """As the kernel divides the chunks and, in those that workers share, the parts."""
     done = np.zeros((chunks, len(parts)), int)
+    most_chunks, most = 0, 0.0
     for worker in range(workers):
         begin, end = worker * chunks, (worker + 1) * chunks  # in shares of chunks, one for each worker
         for chunk in range(begin // workers, -(-end // workers)):
             first, last = max(begin - chunk * workers, 0), min(end - chunk * workers, workers)
             done[chunk, first * len(parts) // workers : last * len(parts) // workers] += worker + 1
     assert (done > 0).all()
-    most = max(float(((done == worker + 1) * parts).sum()) for worker in range(workers))
-    assert winograd_share(chunks, parts, workers) == pytest.approx(most / sum(parts))
+    for worker in range(workers):
+        most = max(most, float(((done == worker + 1) * parts).sum()))
+        most_chunks = max(most_chunks, -(-(worker + 1) * chunks // workers) - worker * chunks // workers)
+    assert winograd_shares(chunks, parts, workers) == (most_chunks, pytest.approx(most / sum(parts)))
 
 
 @pytest.mark.slow

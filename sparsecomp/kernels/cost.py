@@ -175,7 +175,18 @@ def _panels(s: ColumnSchedule, shape: "_Shape", target: Target, entries: float, 
     else:
         stream = s.vectors * s.lanes * 4 / L2_BYTES_PER_CYCLE * scalar(target)
         step = step_cycles(s.rows, s.vectors, target, shape.split) + stream * (0.1 if from_l1 else 0.35)
-    return entries * step + lists * (PANEL_OVERHEAD * scalar(target) + 2 * s.rows * s.vectors * partial)
+    return entries * step + lists * (_panel_overhead(s, target) + 2 * s.rows * s.vectors * partial)
+
+
+def _panel_overhead(s: ColumnSchedule, target: Target) -> float:
+    """Cycles between the products of one panel and those of the next.
+
+    Where a core starts one FMA a cycle, there is time for all else that dense panels of a single vector need, whose
+    weights are operands of the FMAs. Sums of more vectors are not stored while the next panel is multiplied.
+    """
+    if s.sparse or target.fma_units > 1:
+        return PANEL_OVERHEAD * scalar(target)
+    return 1.0 if s.vectors == 1 else float(s.rows * s.vectors)
 
 
 def _sparse_step(s: ColumnSchedule, split: float, from_l1: bool, each: float) -> float:

@@ -208,7 +208,7 @@ def _register_tiles(target: Target) -> Iterator[tuple[int, int, int]]:
     where that leaves no registers: seen in the machine code for 16 of them with none to spare, for 32 with less than 4.
     """
     spare = 1 if target.vector_registers <= 16 else 4
-    for rows in (*PANEL_ROWS, 5, 6):
+    for rows in (*PANEL_ROWS, 5, 6, 7):
         for vectors in range(1, 13):
             for slice in SLICES if rows == 1 else (1,):
                 registers = rows * max(vectors, 2) + vectors + 1 + spare if rows > 1 else slice * (vectors + 1)

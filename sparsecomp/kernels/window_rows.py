@@ -37,6 +37,7 @@ from sparsecomp.kernels.emit import (
     splat,
     store,
 )
+from sparsecomp.kernels.geometry import strip_of
 from sparsecomp.kernels.windows import Window
 from sparsecomp.schedules.finish import in_root_block
 from sparsecomp.schedules.parallelize import MIN_WORK
@@ -65,7 +66,8 @@ class WindowRows(ABC):
     start: Expr
 
     def __init__(self, window: Window, target: Target) -> None:
-        self.window, self.lanes, self.cores = window, target.lanes, target.cores
+        self.window, self.cores = window, target.cores
+        self.lanes = strip_of(window.out_width, target.lanes)  # narrow where a row leaves half of them empty
 
     def build(self) -> tvm.tirx.PrimFunc:
         """The function."""
@@ -75,7 +77,7 @@ class WindowRows(ABC):
             self.x = argument("x", (w.batch, w.channels, w.height, w.width))
             self.declare()
             self.y = argument("y", (w.batch, w.channels, w.out_height, w.out_width))
-            each_plane(w.batch, w.channels, self._workers(), self._plane, self._taps())
+            each_plane(w.batch, w.channels, self._workers(), self._plane, self._taps(), reads=1)
         return in_root_block(builder.get())
 
     @abstractmethod
@@ -164,11 +166,25 @@ class WindowRows(ABC):
         columns, step, lanes = self.window.size[1], self.window.stride[1], self.lanes
         if step == 1:
             return [self._input(row, column + s, like + s) for s in range(columns)]
+        if columns == 3 and like % 2 and -1 <= like < self.window.width - 2 * lanes:
+            return self._three_columns(row, column, like)
         found: list[Expr] = []
         for s in range(0, columns, 2):
             pair = [self._input(row, column + s + shift, like + s + shift) for shift in (0, lanes)]
             found += [shuffle(pair, [at + odd for at in _every_other(lanes)]) for odd in range(min(2, columns - s))]
         return found
+
+    def _three_columns(self, row: Expr, column: Expr, like: int) -> list[Expr]:
+        """Of three columns and stride 2 the first is the third, one output before: it needs only one more value."""
+        lanes, order = self.lanes, _every_other(self.lanes)
+        pair = [self._input(row, column + 1 + shift, like + 1 + shift) for shift in (0, lanes)]
+        second, third = (shuffle(pair, [at + odd for at in order]) for odd in (0, 1))
+        value = self.border if like < 0 else let("before", self.x[(*self.at, row, column)])
+        return [
+            shuffle([third, splat(value, lanes)], [order.index(at - 2) if at else lanes for at in order]),
+            second,
+            third,
+        ]
 
     def _in_order(self, results: Expr) -> Expr:
         """What was computed of such vectors, neighbours in neighbouring lanes."""

@@ -68,15 +68,29 @@ class _Builder:
             self.side.declare_input()
             self._declare_weight()
             self.side.declare_output()
-            parts = self.parts
-            units = self.side.tiles() * parts
-            with self._runs(units) as (begin, end):
-                self._allocate()
-                with T.serial(begin // parts, (end + parts - 1) // parts) as tile:
-                    first = let("first_part", tirx.max(begin - tile * parts, 0))
-                    last = let("last_part", tirx.min(end - tile * parts, parts))
-                    self._tile(tile, first, last)
+            if self.schedule.apart:
+                self._rows_of_all_tiles()
+            else:
+                self._tiles()
         return builder.get()
+
+    def _tiles(self) -> None:
+        parts = self.parts
+        units = self.side.tiles() * parts
+        with self._runs(units) as (begin, end):
+            self._allocate()
+            with T.serial(begin // parts, (end + parts - 1) // parts) as tile:
+                first = let("first_part", tirx.max(begin - tile * parts, 0))
+                last = let("last_part", tirx.min(end - tile * parts, parts))
+                self._tile(tile, first, last)
+
+    def _rows_of_all_tiles(self) -> None:
+        s, tiles = self.schedule, self.side.tiles()
+        runs = each_run(self.parts, s.workers, self.problem.macs, limit=self._limit, writes=s.rows)
+        with runs as (begin, end):
+            self._allocate()
+            with T.serial(0, tiles) as tile:
+                self._tile(tile, begin, end)
 
     def _runs(self, units: Expr) -> AbstractContextManager[tuple[Expr, Expr]]:
         """Each worker's; not cut inside of a tile, which would be packed again, where there are many."""

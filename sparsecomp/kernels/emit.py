@@ -15,7 +15,9 @@ Expr = Any
 Buffer = Any
 CACHE_FLOATS = 16  # float32 values of a cache line
 STACK_WORD = 16  # bytes of the TVMFFIAny that TVM allocates on the stack
-DEALT = "sparsecomp.dealt"  # marks loops over workers whose runs may be cut, and says where: see `each_run`
+# Marks of loops over workers: of how many units a run begins with the first, channels that a unit writes, and reads.
+RUN, WRITES, READS = "sparsecomp.run", "sparsecomp.writes", "sparsecomp.reads"
+DEALT = "sparsecomp.dealt"  # marks those whose runs are worth dealing out
 WORTH_DEALING = 1 << 19  # multiply-adds of a worker, ten microseconds
 
 
@@ -75,11 +77,18 @@ def spread(floats: int) -> int:
 
 @contextmanager
 def each_run(
-    units: Expr, workers: int, macs: float = 0, together: int = 1, limit: Callable[[Expr], Expr] | None = None
+    units: Expr,
+    workers: int,
+    macs: float = 0,
+    together: int = 1,
+    limit: Callable[[Expr], Expr] | None = None,
+    writes: int = 0,
+    reads: int = 0,
 ) -> Iterator[tuple[Expr, Expr]]:
     """A loop over the workers, each on a thread of its own: where its run of the units begins and ends.
 
-    Runs that are worth it are cut, and dealt out (`sparsecomp.lower.dealing`): the body has to be right for any run.
+    Runs that are worth it are cut, and dealt out (`sparsecomp.lower.dealing`), or done in pieces in turns with those of
+    another kernel (`sparsecomp.lower.chains`): the body has to be right for any run.
 
     Args:
         units: what there is to do.
@@ -87,17 +96,31 @@ def each_run(
         macs: multiply-adds of all units.
         together: units of which a run begins with the first.
         limit: the unit with which the run of a worker begins; else all have as many.
+        writes: how many channels of the last argument are those of a unit: of one image, in order; 0 is not so.
+        reads: the same of what a unit reads of the first argument.
     """
     at = limit or (lambda worker: worker * units // workers)
-    dealt = {DEALT: together} if macs >= workers * WORTH_DEALING else None
-    with T.parallel(0, workers, annotations=dealt) if workers > 1 else T.serial(0, 1) as worker:
+    marks = {RUN: together, DEALT: int(macs >= workers * WORTH_DEALING), WRITES: writes, READS: reads}
+    with T.parallel(0, workers, annotations=marks) if workers > 1 else T.serial(0, 1) as worker:
         yield let("begin", at(worker)), let("end", at(worker + 1))
 
 
-def each_plane(batch: Expr, channels: int, workers: int, body: Callable[[Expr, Expr], None], macs: float = 0) -> None:
-    """Run ``body(image, channel)`` for every plane of a batch, which may be symbolic; each worker has a run of them."""
+def each_plane(
+    batch: Expr,
+    channels: int,
+    workers: int,
+    body: Callable[[Expr, Expr], None],
+    macs: float = 0,
+    reads: int = 0,
+) -> None:
+    """Run ``body(image, channel)`` for every plane of a batch, which may be symbolic; each worker has a run of them.
+
+    That is a plane of the result; ``reads`` is how many channels of the first argument it is made of, as in `each_run`.
+    """
     images = batch if isinstance(batch, int) else let("images", tirx.Cast("int32", batch))
-    with each_run(images * channels, workers, macs) as (begin, end), T.serial(begin, end) as plane:
+    single = isinstance(batch, int) and batch == 1
+    runs = each_run(images * channels, workers, macs, writes=int(single), reads=reads * single)
+    with runs as (begin, end), T.serial(begin, end) as plane:
         body(let("image", plane // channels), let("channel", plane % channels))
 
 

@@ -24,6 +24,8 @@ class ColumnSchedule:
         direct: 1x1 convolution over whole tiles only: multiply x where it is, pack nothing.
         cuts: linear only: the rows of a thread are computed in so many runs, whose sums stay in the L2 cache between
             depth blocks; x is packed once for all of them.
+        apart: one image only: workers have rows of their own, of all tiles, and not tiles. So each computes whole
+            channels, which what follows may read at once (`lower.chains`).
     """
 
     rows: int
@@ -38,6 +40,7 @@ class ColumnSchedule:
     slice: int = 1
     clustered: bool = False
     cuts: int = 1
+    apart: bool = False
 
 
 @dataclass(frozen=True)

@@ -37,6 +37,8 @@ def divide(problem: Problem, schedule: ColumnSchedule) -> Shares:
     if isinstance(problem, ConvProblem):
         g = geometry(flatten(problem), s)
         columns, copies = g.columns, (problem.batch or 0) * problem.groups
+        if s.apart:
+            return _divide_rows(problem.out_channels, s.rows, s.workers)
         packed = 0.0 if s.direct else COPYING * g.channel / (width * s.lanes)
         products = problem.out_channels // problem.groups * problem.taps * density
     else:
@@ -44,6 +46,17 @@ def divide(problem: Problem, schedule: ColumnSchedule) -> Shares:
         packed, products = 0.0 if problem.x_tile else TRANSPOSING, problem.out_features * density
     vectors = -(-columns // s.lanes) if copies else 0  # none if their number is not known
     return _divide(vectors, copies, width, s.workers, s.workers * s.cuts, packed / products)
+
+
+def _divide_rows(rows: int, panel: int, workers: int) -> Shares:
+    """Each panel is a part of its own, and a worker has the same ones of all tiles.
+
+    The last one may have fewer rows, which saves this kernel nothing, but the one that follows.
+    """
+    panels = -(-rows // panel)
+    limits = tuple(panels * worker // workers for worker in range(workers + 1))
+    longest = max((end * panel + min(end * panel, rows)) / 2 - begin * panel for begin, end in pairwise(limits))
+    return Shares(panels, limits, longest * workers / (panels * panel))
 
 
 @lru_cache(maxsize=4096)  # most schedules of a layer differ in what is not asked here

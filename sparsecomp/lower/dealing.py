@@ -44,6 +44,11 @@ def with_take(body: Any) -> Any:
     return with_llvm(_TAKE, body)
 
 
+def is_dealt(share: Share) -> bool:
+    """Whether it is worth to deal out the runs of a stage."""
+    return share.run is not None and share.run.dealt
+
+
 def sets(stages: int) -> list[tuple[int, int]]:
     """For each stage that is dealt out: which set of counters it uses, and which it sets to zero.
 

@@ -10,6 +10,7 @@ from torch import fx
 
 import sparsecomp.ops  # noqa: F401  registers torch.ops.sparsecomp
 from sparsecomp.errors import LoweringError
+from sparsecomp.kernels.apart import rows_apart
 from sparsecomp.kernels.cost import WeightStats, predict
 from sparsecomp.kernels.problem import ConvProblem, Epilogue, LinearProblem, Problem
 from sparsecomp.kernels.schedule import Schedule, is_sparse
@@ -119,7 +120,33 @@ def _decide(program: Program, node: fx.Node, target: Target, measured: Measured)
     timed = sorted((c for c in guesses if c.measured is not None), key=lambda c: c.measured or 0.0)
     ranked = [*timed, *(candidate for candidate in guesses if candidate.measured is None)]
     reason = _measured_reason(timed, guesses[0], stats) if timed else _reason(guesses, stats)
+    apart = _apart(node, problem, stats, target, ranked)
+    if apart is not None:
+        ranked, reason = [apart, *ranked], f"{reason}; by rows, since a depthwise convolution takes each at once"
     return Decision(layer_name(node), node.name, problem, stats.density, _shortlist(ranked), reason)
+
+
+def _apart(
+    node: fx.Node, problem: Problem, stats: WeightStats, target: Target, ranked: Sequence[Candidate]
+) -> Candidate | None:
+    """The best way to compute it channel by channel, if the best way of all allows that and somebody gains by it."""
+    best = ranked[0]
+    if not is_read_by_depthwise(node) or rows_apart(problem, best.schedule, target) is None:
+        return None
+    known = [best] if best.measured is not None else ranked
+    schedules = [(each, rows_apart(problem, each.schedule, target)) for each in known]
+    found = [replace(each, schedule=s, predicted=predict(problem, stats, s, target)) for each, s in schedules if s]
+    return min(found, key=lambda each: each.predicted)
+
+
+def is_read_by_depthwise(node: fx.Node) -> bool:
+    """Whether a depthwise convolution reads its result, and nobody else does."""
+    user = next(iter(node.users))
+    if len(node.users) > 1 or user.target is not CONV:
+        return False
+    given = arguments(user)
+    channels, each = given["weight"].meta["val"].shape[:2]
+    return given["x"] is node and each == 1 and given["groups"] == channels > 1
 
 
 def _shortlist(ranked: Sequence[Candidate], most: int = 8) -> tuple[Candidate, ...]:

@@ -43,7 +43,7 @@ def build(module: ir.IRModule, target: Target) -> tuple[relax.VMExecutable, Memo
     options = tvm.target.Target(target.tvm_options())
     with options:
         module = place_parts(ir.transform.Sequential(_ALLOCATE)(module))
-        module, plan = as_one_function(module, target.cores)
+        module, plan = as_one_function(module, target)
         module = relax.transform.StaticPlanBlockMemory()(module)
         module = keep_private(ir.transform.Sequential(_FINISH)(module))
         return tvm.compile(module, target=options, relax_pipeline=None, tir_pipeline=NAME), plan

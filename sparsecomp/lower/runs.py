@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 from tvm import tirx
 from tvm.tirx import For, ForKind
 
-from sparsecomp.kernels.emit import DEALT
+from sparsecomp.kernels.emit import DEALT, READS, RUN, WRITES
 from sparsecomp.schedules.parallelize import cost
 from sparsecomp.schedules.rewrite import replace
 
@@ -22,6 +22,8 @@ class Run(NamedTuple):
         begin, end: the unit with which it begins and that before which it ends, as statements that name them.
         together: units of which a run begins with the first.
         body: what does the units.
+        dealt: whether it is worth to cut it and to deal it out.
+        writes, reads: channels of the last and of the first argument that a unit has, see `kernels.emit.each_run`.
     """
 
     worker: Any
@@ -29,6 +31,9 @@ class Run(NamedTuple):
     end: tirx.Bind
     together: int
     body: list[Stmt]
+    dealt: bool = True
+    writes: int = 0
+    reads: int = 0
 
     def limits(self, worker: Any) -> list[Any]:
         """Begin and end of the run of this worker."""
@@ -55,9 +60,10 @@ def run_of(stage: Stmt, cores: int) -> Run | None:
     """The run of each worker: what a kernel says (`kernels.emit.each_run`), or iterations of a long parallel loop."""
     if not is_parallel(stage) or cores == 1:
         return None
-    if DEALT in stage.annotations and stage.extent == cores:
+    if RUN in stage.annotations and stage.extent == cores:
         begin, end, *body = stage.body.seq
-        return Run(stage.loop_var, begin, end, int(stage.annotations[DEALT]), body)
+        together, dealt, writes, reads = (int(stage.annotations[mark]) for mark in (RUN, DEALT, WRITES, READS))
+        return Run(stage.loop_var, begin, end, together, body, bool(dealt), writes, reads)
     work = cost(stage)
     if not (isinstance(stage.extent, tirx.IntImm) and isinstance(work, tirx.IntImm)):
         return None

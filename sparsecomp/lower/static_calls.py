@@ -36,11 +36,18 @@ class _Part(NamedTuple):
 
 
 class StaticCall(NamedTuple):
-    """A call of a compiled function."""
+    """A call of a compiled function.
+
+    Attributes:
+        kernel: which one.
+        shapes, places: of its arguments.
+        passed_on: whether its result, the last argument, is the first one of the next call, and nobody else reads it.
+    """
 
     kernel: ir.GlobalVar
     shapes: list[tuple[int, ...]]
     places: list[Place]
+    passed_on: bool = False
 
 
 @dataclass
@@ -77,10 +84,28 @@ class StaticCalls:
             self._read(binding.var, binding.value)
         if self._own:
             raise NotStaticError("an input or a weight is returned")
+        self._passed_on = [self._is_passed_on(index) for index in range(len(self._calls))]
+        self.arrange()
+
+    def arrange(self, linked: Iterable[int] = ()) -> None:
+        """Give all values their places; a linked call reads what it needs until the next one is done."""
+        for index in linked:
+            for buffer in self._buffers_of(index):
+                buffer.last = max(buffer.last, index + 1)
         starts, self.size = arrange(self._buffers)
-        for call, places in self._calls:
+        self.kernels = []
+        for (call, places), passed_on in zip(self._calls, self._passed_on, strict=True):
             shapes = [shape_of(each) for each in call.args]
-            self.kernels.append(StaticCall(call.op, shapes, [_placed(each, starts) for each in places]))
+            placed = [_placed(each, starts) for each in places]
+            self.kernels.append(StaticCall(call.op, shapes, placed, passed_on))
+
+    def _is_passed_on(self, index: int) -> bool:
+        *given, result = self._calls[index][1]
+        if index + 1 == len(self._calls) or not isinstance(result, _Part):
+            return False
+        buffer, following = self._buffers[result.buffer], self._calls[index + 1][1]
+        shared = [each for each in (*given, *following) if isinstance(each, _Part) and each.buffer == result.buffer]
+        return (buffer.first, buffer.last) == (index, index + 1) and shared == [following[0]] == [result]
 
     def _find_results(self) -> dict[Any, int]:
         """Which allocation is which result."""
@@ -111,9 +136,12 @@ class StaticCalls:
     def _call(self, call: Any) -> None:
         """A kernel, which needs its arguments now."""
         now, places = len(self._calls), [self._place(each) for each in call.args]
-        for buffer in (self._buffers[each.buffer] for each in places if isinstance(each, _Part)):
-            buffer.first, buffer.last = min(buffer.first, now), now
         self._calls.append((call, places))
+        for buffer in self._buffers_of(now):
+            buffer.first, buffer.last = min(buffer.first, now), now
+
+    def _buffers_of(self, index: int) -> list[Buffer]:
+        return [self._buffers[each.buffer] for each in self._calls[index][1] if isinstance(each, _Part)]
 
     def _allocated(self, variable: Any) -> Place | _Part:
         if variable in self._own:

@@ -24,10 +24,12 @@ from tvm.tirx import For, ForKind, SeqStmt
 
 from sparsecomp.kernels.emit import argument
 from sparsecomp.lower.barrier import COUNTER, LINE, arrive, wait, with_barriers
-from sparsecomp.lower.dealing import deal, sets, with_take
+from sparsecomp.lower.chains import chain
+from sparsecomp.lower.dealing import deal, is_dealt, sets, with_take
 from sparsecomp.lower.stages import Kernel, Share, divide, run, split
 from sparsecomp.lower.static_calls import NotStaticError, Place, StaticCalls, aligned_bytes
 from sparsecomp.memory_plan import ALIGNMENT, ENTRY, WHOLE, MemoryPlan
+from sparsecomp.targets.base import Target
 
 # Each address is in the upper half of an entry of the table, as in TVM's values, of which this is the field.
 POINTER_FIELD = 15
@@ -35,7 +37,7 @@ _ENTRIES = LINE // ENTRY  # of the table, for a counter
 Stmt = Any
 
 
-def as_one_function(module: ir.IRModule, cores: int) -> tuple[ir.IRModule, MemoryPlan | None]:
+def as_one_function(module: ir.IRModule, target: Target) -> tuple[ir.IRModule, MemoryPlan | None]:
     """Add the function `WHOLE`, if the program allows one; what memory it needs."""
     try:
         calls = StaticCalls(module["main"])
@@ -45,8 +47,9 @@ def as_one_function(module: ir.IRModule, cores: int) -> tuple[ir.IRModule, Memor
     kernels: dict[ir.GlobalVar, Kernel] = {}
     for call in calls.kernels:
         if call.kernel not in kernels:
-            kernels[call.kernel] = divide(module, call, parts[call.kernel], cores)
-    return module, add(module, calls, kernels, cores)
+            kernels[call.kernel] = divide(module, call, parts[call.kernel], target.cores)
+    chain(module, calls, kernels, target)
+    return module, add(module, calls, kernels, target.cores)
 
 
 def add(module: ir.IRModule, calls: StaticCalls, kernels: dict[ir.GlobalVar, Kernel], cores: int) -> MemoryPlan:
@@ -86,10 +89,10 @@ class _Whole:
         self.places = tuple(place.at + (self.size if place.kind == "scratch" else 0) for place in found)
         self.size += self.stride * cores
         self._counters = -(-(calls.weights + len(self.places)) // _ENTRIES) * _ENTRIES
-        self._sets = sets(sum(share.run is not None for share, _ in self._stages))
+        self._sets = sets(sum(is_dealt(share) for share, _ in self._stages))
         self._arrived = len({each for each, _ in self._sets})
         self.entries = self._counters + _ENTRIES * cores * (self._arrived + 1)
-        shares = {share.function: share for share, _ in self._stages if share.run and self._sets}
+        shares = {share.function: share for share, _ in self._stages if is_dealt(share) and self._sets}
         self._dealers = {name: ir.GlobalVar(f"{name.name_hint}_dealt") for name in shares}
         self.dealt = {self._dealers[name]: share for name, share in shares.items()}
 

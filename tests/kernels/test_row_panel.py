@@ -16,7 +16,7 @@ from sparsecomp.kernels.row_panel import build, pack
 from sparsecomp.kernels.schedule import ChannelSchedule, ColumnSchedule, FeatureSchedule, Schedule, is_sparse
 from sparsecomp.kernels.space import space
 from sparsecomp.lower.machine_code import compile_kernel
-from tests.kernels.reference import AVX2, call, compute, expect, host, operands, relative_error
+from tests.kernels.reference import AVX2, AVX512, call, compute, expect, host, operands, relative_error
 
 HOST = host()
 TOLERANCE = 1e-5
@@ -119,6 +119,14 @@ NETWORK_LAYERS: list[Problem] = [
 @pytest.mark.parametrize("problem", NETWORK_LAYERS, ids=str)
 def test_first_guess_on_layers_of_networks(problem: Problem, density: float) -> None:
     check(problem, space(problem, density, HOST)[0], density)
+
+
+@pytest.mark.parametrize("workers", [2, 3, 7])
+@pytest.mark.parametrize(("rows", "vectors", "direct"), [(4, 1, False), (5, 2, True), (8, 3, False)])
+def test_workers_have_rows_of_their_own(rows: int, vectors: int, direct: bool, workers: int) -> None:
+    problem = ConvProblem(1, 7, 43, 16, 22, (1, 1), epilogue=Epilogue(True, True, "relu6"))
+    schedule = ColumnSchedule(rows, vectors, 7, 1, False, False, HOST.lanes, workers, direct=direct, apart=True)
+    check(problem, schedule, density=1.0)
 
 
 @pytest.mark.parametrize("stride", [3, 4, 5])
@@ -380,3 +388,12 @@ def test_activations_are_exact_at_every_value(activation: Activation) -> None:
     inputs["x"] = np.linspace(-80, 80, 4001, dtype=np.float32)[:, None]
     got = compute(problem, space(problem, 1.0, HOST)[0], HOST, weight, inputs)
     np.testing.assert_allclose(got, expect(problem, weight, inputs), rtol=1e-6, atol=0)
+
+
+@pytest.mark.parametrize(("units", "vectors"), [(1, {1}), (2, {2, 3, 4, 5})])
+def test_with_one_fma_a_cycle_panels_are_a_single_vector_wide(units: int, vectors: set[int]) -> None:
+    target = replace(AVX512, fma_units=units)
+    for problem in (ConvProblem(1, 5, 29, 112, 112, (1, 1)), ConvProblem(1, 16, 96, 112, 112, (1, 1))):
+        best = space(problem, 1.0, target)[0]
+        assert isinstance(best, ColumnSchedule)
+        assert best.vectors in vectors

@@ -1,5 +1,7 @@
 """The division of the work among threads."""
 
+from itertools import pairwise
+
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -58,3 +60,13 @@ def test_even_tiles_are_not_cut_finer() -> None:
 
 def test_an_unknown_number_of_tokens_has_no_limits() -> None:
     assert divide(LinearProblem(None, 768, 768), _schedule(4, 2)).limits == ()
+
+
+@given(st.integers(1, 300), st.integers(1, 8), st.integers(2, 9))
+def test_rows_apart_are_shared_by_panels(channels: int, rows: int, workers: int) -> None:
+    schedule = ColumnSchedule(rows, 1, 8, 1, False, False, 16, workers, apart=True)
+    shares = divide(ConvProblem(1, 8, channels, 20, 20, (1, 1)), schedule)
+    assert shares.parts == shares.limits[-1] == -(-channels // rows)
+    assert len(shares.limits) == workers + 1
+    assert list(shares.limits) == sorted(shares.limits)
+    assert max(end - begin for begin, end in pairwise(shares.limits)) <= -(-shares.parts // workers)

@@ -141,10 +141,10 @@ def _apart(
 
 def is_read_by_depthwise(node: fx.Node) -> bool:
     """Whether a depthwise convolution reads its result, and nobody else does."""
-    user = next(iter(node.users))
-    if len(node.users) > 1 or user.target is not CONV:
+    users = list(node.users)
+    if len(users) != 1 or users[0].target is not CONV:
         return False
-    given = arguments(user)
+    given = arguments(users[0])
     channels, each = given["weight"].meta["val"].shape[:2]
     return given["x"] is node and each == 1 and given["groups"] == channels > 1
 

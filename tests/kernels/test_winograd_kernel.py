@@ -44,8 +44,12 @@ def test_it_convolves(problem: ConvProblem, outputs: int, tiles: int, vectors: i
 @pytest.mark.parametrize(("rows", "tiles", "workers"), [(1, 2, 2), (3, 4, 2), (2, 3, 2), (5, 4, 3)])
 @pytest.mark.parametrize("batch", [1, 3, None])
 def test_workers_divide_tiles(rows: int, tiles: int, workers: int, batch: int | None) -> None:
-    """Where each begins and ends within a row of tiles, in the last chunk too, and where all panels are his."""
-    problem = ConvProblem(batch, 13, 21, 21, 23, (3, 3), padding=(1, 1, 1, 1), epilogue=Epilogue(bias=True))
+    """Where each begins and ends within a row of tiles, in the last chunk too, and where all panels are his.
+
+    Each has a vector of pixels or more, so that the image is as wide as vectors are.
+    """
+    width, tiles = 23 * HOST.lanes // 8, max(1, tiles * HOST.lanes // 8)
+    problem = ConvProblem(batch, 13, 21, 21, width, (3, 3), padding=(1, 1, 1, 1), epilogue=Epilogue(bias=True))
     schedule = WinogradSchedule(4, tiles, 2, rows, HOST.lanes, workers, divided=True)
     assert may_divide(problem, schedule)
     _check(problem, schedule)

@@ -112,7 +112,7 @@ def test_pieces_of_all_workers_fit_the_channels(channels: int, each: int, plane:
     target = replace(NATIVE, cores=cores)
     units = piece(channels, each, plane, target)
     assert 0 <= units * each * cores <= channels
-    assert units <= 1 or units * each * plane <= target.l2_bytes
+    assert units <= 1 or units * each * plane <= target.l1_bytes
 
 
 def test_only_dense_columns_of_one_image_may_be_apart() -> None:

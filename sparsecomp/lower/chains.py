@@ -7,7 +7,7 @@ depthwise convolution does after a pointwise one, a worker needs nothing of what
         the channels of the piece by the first kernel, into an array of the worker's own
         the same channels by the second kernel, from there
 
-The array is used again for each piece, and stays in the L2 cache. The values between two such layers are the largest of
+The array is used again for each piece, and stays in a cache near. The values between two such layers are the largest of
 a network: written to memory as a whole, each line of them had to be fetched from the L3 cache or from the cache of
 another core, before it was written as well as when it was read.
 """
@@ -21,13 +21,11 @@ import tvm.tirx.script.builder.ir as T
 from tvm import ir, tirx
 from tvm.ir import Call, PointerType, PrimType
 from tvm.script.ir_builder import IRBuilder
-from tvm.tirx import SeqStmt
-from tvm.tirx.stmt import Return
 
 from sparsecomp.kernels.apart import piece
 from sparsecomp.kernels.emit import let
 from sparsecomp.lower.runs import Run
-from sparsecomp.lower.stages import SHARE, Kernel, Share
+from sparsecomp.lower.stages import Kernel, Share, share_function
 from sparsecomp.lower.static_calls import StaticCall, StaticCalls
 from sparsecomp.targets.base import Target
 
@@ -62,7 +60,8 @@ def chain(module: ir.IRModule, calls: StaticCalls, kernels: Kernels, target: Tar
         link = _link(*pair, kernels, target)
         if link is not None and index - 1 not in links:
             links[index] = link
-    calls.arrange(links)
+    if links:
+        calls.arrange(links)
     names: dict[tuple[ir.GlobalVar, ir.GlobalVar], ir.GlobalVar] = {}
     for index in reversed(links):
         first, second = calls.kernels[index : index + 2]
@@ -111,8 +110,8 @@ def _function(link: _Link, kinds: Sequence[PointerType], given: int, taken: int)
         worker, begin, end = (T.arg(name, tirx.Var(name, "int32")) for name in ("worker", "begin", "end"))
         pointers = [T.arg(f"pointer{i}", tirx.Var(f"pointer{i}", kind)) for i, kind in enumerate(kinds)]
         own = arrays + len(link.first.scratch)
-        with T.serial(0, (end - begin + (units - 1)) // units) as piece:
-            unit = let("unit", begin + piece * units)
+        with T.serial(0, (end - begin + (units - 1)) // units) as index:
+            unit = let("unit", begin + index * units)
             last = let("last", tirx.min(unit + units, end))
             # Where channel 0 would be, so that those of the piece are in the worker's array.
             place = (worker * (units * each) - unit * each) * link.plane
@@ -121,8 +120,7 @@ def _function(link: _Link, kinds: Sequence[PointerType], given: int, taken: int)
             channels = (unit * each, tirx.min(last * each, link.channels))
             _call(link.second, worker, channels, [between, *pointers[given + 1 : arrays], *pointers[own:]])
     function = builder.get()
-    body = SeqStmt([function.body, Return(tirx.const(0, "int32"))])
-    return tirx.PrimFunc(function.params, body, PrimType("int32")).with_attr({"s_tir": True, SHARE: True})
+    return share_function(function.params, [function.body])
 
 
 def _call(share: Share, worker: Expr, run: tuple[Expr, Expr], pointers: Sequence[Expr]) -> None:

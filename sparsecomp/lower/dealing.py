@@ -19,13 +19,11 @@ import tvm.tirx.script.builder.ir as T
 from tvm import tirx
 from tvm.ir import Call, PrimType
 from tvm.script.ir_builder import IRBuilder
-from tvm.tirx import SeqStmt
-from tvm.tirx.stmt import Return
 
 from sparsecomp.kernels.emit import let, local
 from sparsecomp.lower.barrier import COUNTER, LINE, with_llvm
 from sparsecomp.lower.runs import Run
-from sparsecomp.lower.stages import SHARE, Share
+from sparsecomp.lower.stages import Share, share_function
 
 PART = 4  # one in so many units of a run is dealt out
 PIECES = 4  # of them: each waits until what was stored before is seen by others
@@ -89,8 +87,7 @@ def deal(share: Share, run: Run, cores: int) -> tirx.PrimFunc:
             T.buffer_store(end, tirx.Select(left, _cut(run, owner, piece + 1), 0), [0])
             T.buffer_store(behind, behind[0] + tirx.Select(left, 0, 1), [0])
     function = builder.get()
-    body = SeqStmt([function.body, Return(tirx.const(0, "int32"))])
-    return tirx.PrimFunc(function.params, body, PrimType("int32")).with_attr({"s_tir": True, SHARE: True})
+    return share_function(function.params, [function.body])
 
 
 def _cut(run: Run, owner: Expr, piece: Expr) -> Expr:

@@ -143,12 +143,15 @@ def _share(share: Share, buffers: list[Any], sizes: dict[Any, int], body: list[S
     known = [tirx.Bind(size, tirx.const(value, size.ty.dtype)) for size, value in sizes.items()]
     declared = [tirx.DeclBuffer(each, data=pointer) for each, pointer in zip(buffers, pointers, strict=True)]
     *views, stage = body
-    end = Return(tirx.const(0, "int32"))
     limits, bound = share.run.named(cores) if share.run else ([], [])
     part = share.run.body if share.run else [_part(stage, worker, cores)]
-    lines = SeqStmt([*known, *declared, *views, *bound, *part, end])
-    function = tirx.PrimFunc([worker, *limits, *pointers], lines, PrimType("int32"))
-    return function.with_attr({"s_tir": True, SHARE: True})
+    return share_function([worker, *limits, *pointers], [*known, *declared, *views, *bound, *part])
+
+
+def share_function(parameters: Sequence[Any], lines: Sequence[Stmt]) -> tirx.PrimFunc:
+    """A function of a worker's share of something: it is called with pointers, and returns 0."""
+    body = SeqStmt([*lines, Return(tirx.const(0, "int32"))])
+    return tirx.PrimFunc(parameters, body, PrimType("int32")).with_attr({"s_tir": True, SHARE: True})
 
 
 def _part(stage: Stmt, worker: Any, cores: int) -> Stmt:

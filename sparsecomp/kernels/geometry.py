@@ -9,12 +9,16 @@ weight of channel c and tap t multiplies the plane of (c, t) from an offset on. 
   two output rows are computed and not stored.
 """
 
+import math
 from dataclasses import dataclass
 from itertools import pairwise
 
 from sparsecomp.kernels.emit import CACHE_FLOATS, spread
 from sparsecomp.kernels.problem import ConvProblem, Problem
 from sparsecomp.kernels.schedule import ColumnSchedule, WinogradSchedule
+from sparsecomp.targets.base import Target
+
+PAGE = 4096  # bytes, after which addresses have the same set of the L1 cache again
 
 
 @dataclass(frozen=True)
@@ -114,12 +118,14 @@ def copies_lines(problem: ConvProblem, planes: Geometry) -> bool:
     return same and planes.first == 0
 
 
-def allows_direct(problem: Problem, schedule: ColumnSchedule) -> bool:
-    """Whether x can be multiplied where it is: 1x1, whole tiles, channels not all in the same cache sets."""
+def allows_direct(problem: Problem, schedule: ColumnSchedule, target: Target) -> bool:
+    """Whether x can be multiplied where it is: 1x1, whole tiles, channels not too many for the cache sets they share."""
     if not isinstance(problem, ConvProblem) or flatten(problem) is problem:
         return False
     pixels = problem.height * problem.width
-    return pixels % (schedule.vectors * schedule.lanes) == 0 and pixels % 256 != 0
+    between = math.gcd(PAGE, 4 * pixels)  # bytes from one set in which channels begin to the next
+    stay = between < PAGE // 4 or schedule.depth * between <= target.l1_bytes // 2
+    return pixels % (schedule.vectors * schedule.lanes) == 0 and stay
 
 
 def narrower(columns: int | None, schedule: ColumnSchedule) -> tuple[int, ...]:

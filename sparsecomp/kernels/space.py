@@ -241,8 +241,8 @@ def _with_depths(problem: Problem, s: ColumnSchedule, target: Target) -> list[Sc
         found += packed
         if isinstance(problem, LinearProblem):
             found += [cut for each in packed for cut in _cut(problem, each, target)]
-        if span == 1 and allows_direct(problem, s):
-            found += [replace(schedule, direct=True) for schedule in packed]
+        if span == 1:
+            found += [replace(each, direct=True) for each in packed if allows_direct(problem, each, target)]
     return found
 
 

@@ -15,6 +15,7 @@ from sparsecomp.kernels.schedule import (
     ColumnSchedule,
     FeatureSchedule,
     Schedule,
+    StripSchedule,
     WinogradSchedule,
     WinogradTileSchedule,
     is_sparse,
@@ -203,6 +204,7 @@ def kernel_name(schedule: Schedule | None) -> str:
         ColumnSchedule: "column",
         FeatureSchedule: "feature",
         ChannelSchedule: "channel",
+        StripSchedule: "strip",
         WinogradSchedule: "winograd",
         WinogradTileSchedule: "winograd",
     }

@@ -18,6 +18,7 @@ from sparsecomp.kernels.cost_dense import (
     scalar,
     step_cycles,
     stream_cycles,
+    strip_cycles,
     winograd_cycles,
     winograd_tile_cycles,
 )
@@ -28,6 +29,7 @@ from sparsecomp.kernels.schedule import (
     ColumnSchedule,
     FeatureSchedule,
     Schedule,
+    StripSchedule,
     WinogradSchedule,
     WinogradTileSchedule,
 )
@@ -96,6 +98,9 @@ def predict(problem: Problem, stats: WeightStats, schedule: Schedule, target: Ta
     elif isinstance(schedule, ChannelSchedule):
         assert isinstance(problem, ConvProblem)
         cycles = channel_cycles(problem, schedule, target)
+    elif isinstance(schedule, StripSchedule):
+        assert isinstance(problem, ConvProblem)
+        cycles = strip_cycles(problem, schedule, target)
     elif isinstance(schedule, WinogradSchedule):
         assert isinstance(problem, ConvProblem)
         cycles = winograd_cycles(problem, schedule, target)

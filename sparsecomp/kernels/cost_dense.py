@@ -6,7 +6,13 @@ from itertools import accumulate, pairwise
 
 from sparsecomp.kernels.geometry import last_vectors, tile_vectors
 from sparsecomp.kernels.problem import ConvProblem, LinearProblem
-from sparsecomp.kernels.schedule import ChannelSchedule, FeatureSchedule, WinogradSchedule, WinogradTileSchedule
+from sparsecomp.kernels.schedule import (
+    ChannelSchedule,
+    FeatureSchedule,
+    StripSchedule,
+    WinogradSchedule,
+    WinogradTileSchedule,
+)
 from sparsecomp.targets.base import Target
 
 LATENCY = 4
@@ -89,6 +95,20 @@ def channel_cycles(problem: ConvProblem, s: ChannelSchedule, target: Target) -> 
     copy = padded * (p.width / s.lanes * 3 + 12) if any(p.padding) else 0.0
     parts = min(s.workers, target.cores)
     return max(longest, weights / parts) + copy / parts  # weights are prefetched while others are used
+
+
+def strip_cycles(problem: ConvProblem, s: StripSchedule, target: Target) -> float:
+    """Cycles of the dense convolution kernel that packs nothing, on all cores."""
+    p, each = problem, scalar(target)
+    panels, strips = -(-p.out_channels // s.rows), -(-p.out_width // (s.vectors * s.lanes))
+    step = p.kernel[1] * step_cycles(s.rows, s.vectors, target)
+    # With stride 2 vectors are shuffled. The factors are for what the column kernel and Winograd take less than said.
+    step = 1.1 * step + 0.9 * s.vectors * each**2 if p.stride[1] > 1 else 1.12 * step
+    tile = p.in_channels * p.kernel[0] * step + 1.5 * s.rows * s.vectors * each
+    rows = 4 * p.in_channels * p.kernel[0] * p.width  # of the image, which each panel reads
+    beyond = min(1.0, max(0.0, 2 * rows / target.l1_bytes - 1))
+    row = strips * tile + beyond * rows / L2_BYTES_PER_CYCLE * each
+    return -(-(p.batch or 1) * p.out_height // s.workers) * panels * row
 
 
 def winograd_cycles(problem: ConvProblem, s: WinogradSchedule, target: Target) -> float:

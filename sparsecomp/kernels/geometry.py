@@ -18,6 +18,7 @@ from sparsecomp.kernels.problem import ConvProblem, Problem
 from sparsecomp.kernels.schedule import ColumnSchedule, WinogradSchedule
 from sparsecomp.targets.base import Target
 
+MOST_TAPS = 49  # of a window; all of them are written out
 PAGE = 4096  # bytes, after which addresses have the same set of the L1 cache again
 
 
@@ -119,7 +120,7 @@ def copies_lines(problem: ConvProblem, planes: Geometry) -> bool:
 
 
 def allows_direct(problem: Problem, schedule: ColumnSchedule, target: Target) -> bool:
-    """Whether x can be multiplied where it is: 1x1, whole tiles, channels not too many for the cache sets they share."""
+    """Whether x can be multiplied where it is: 1x1, whole tiles, and few channels where they share cache sets."""
     if not isinstance(problem, ConvProblem) or flatten(problem) is problem:
         return False
     pixels = problem.height * problem.width
@@ -140,6 +141,12 @@ def suits_winograd(problem: ConvProblem) -> bool:
     """Whether Winograd's algorithm computes this convolution."""
     plain = problem.stride == problem.dilation == (1, 1) and problem.groups == 1
     return plain and problem.kernel == (3, 3) and problem.out_height > 1 and problem.out_width > 1
+
+
+def suits_strips(problem: ConvProblem, strip: int) -> bool:
+    """Whether the kernel that packs nothing computes this convolution, in strips of so many pixels."""
+    plain = problem.dilation == (1, 1) and problem.groups == 1 and max(problem.stride) <= 2
+    return plain and 1 < problem.taps <= MOST_TAPS and problem.out_width >= strip
 
 
 def may_divide(problem: ConvProblem, schedule: WinogradSchedule) -> bool:

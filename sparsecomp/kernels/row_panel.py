@@ -4,12 +4,13 @@ import numpy as np
 import numpy.typing as npt
 import tvm
 
-from sparsecomp.kernels import channel_kernel, column_kernel, column_weights, feature_kernel, winograd
+from sparsecomp.kernels import channel_kernel, column_kernel, column_weights, feature_kernel, strip_kernel, winograd
 from sparsecomp.kernels.problem import ConvProblem, LinearProblem, Problem
 from sparsecomp.kernels.schedule import (
     ChannelSchedule,
     FeatureSchedule,
     Schedule,
+    StripSchedule,
     WinogradSchedule,
     WinogradTileSchedule,
 )
@@ -27,6 +28,9 @@ def pack(weight: Array, problem: Problem, schedule: Schedule) -> tuple[Array, ..
     if isinstance(schedule, ChannelSchedule):
         assert isinstance(problem, ConvProblem)
         return channel_kernel.pack(weight, problem, schedule)
+    if isinstance(schedule, StripSchedule):
+        assert isinstance(problem, ConvProblem)
+        return strip_kernel.pack(weight, problem, schedule)
     if isinstance(schedule, WinogradSchedule | WinogradTileSchedule):
         assert isinstance(problem, ConvProblem)
         return winograd.pack(weight, problem, schedule)
@@ -41,6 +45,9 @@ def build(problem: Problem, schedule: Schedule) -> tvm.tirx.PrimFunc:
     if isinstance(schedule, ChannelSchedule):
         assert isinstance(problem, ConvProblem)
         return channel_kernel.build(problem, schedule)
+    if isinstance(schedule, StripSchedule):
+        assert isinstance(problem, ConvProblem)
+        return strip_kernel.build(problem, schedule)
     if isinstance(schedule, WinogradSchedule):
         assert isinstance(problem, ConvProblem)
         return WinogradChannels(problem, schedule).build()

@@ -84,6 +84,23 @@ class ChannelSchedule:
 
 
 @dataclass(frozen=True)
+class StripSchedule:
+    """Choices of the dense convolution kernel that packs nothing: strips of an output row times panels of channels.
+
+    Attributes:
+        rows: output channels of a panel.
+        vectors: vector registers along a strip; rows * vectors of them hold sums.
+        lanes: float32 values in a vector.
+        workers: threads among which the work is divided.
+    """
+
+    rows: int
+    vectors: int
+    lanes: int
+    workers: int
+
+
+@dataclass(frozen=True)
 class WinogradSchedule:
     """Choices of the kernel that computes dense 3x3 convolutions with fewer multiplications.
 
@@ -134,7 +151,7 @@ class WinogradTileSchedule:
     workers: int
 
 
-Schedule = ColumnSchedule | FeatureSchedule | ChannelSchedule | WinogradSchedule | WinogradTileSchedule
+Schedule = ColumnSchedule | FeatureSchedule | ChannelSchedule | StripSchedule | WinogradSchedule | WinogradTileSchedule
 
 
 def is_sparse(schedule: Schedule | None) -> bool:

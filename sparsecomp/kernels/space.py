@@ -6,13 +6,22 @@ from dataclasses import replace
 from operator import itemgetter
 
 from sparsecomp.kernels.cost import PANEL_ROWS, WeightStats, at_width, predict
-from sparsecomp.kernels.geometry import allows_direct, flatten, geometry, may_divide, suits_winograd, tile_vectors
+from sparsecomp.kernels.geometry import (
+    allows_direct,
+    flatten,
+    geometry,
+    may_divide,
+    suits_strips,
+    suits_winograd,
+    tile_vectors,
+)
 from sparsecomp.kernels.problem import ConvProblem, LinearProblem, Problem
 from sparsecomp.kernels.schedule import (
     ChannelSchedule,
     ColumnSchedule,
     FeatureSchedule,
     Schedule,
+    StripSchedule,
     WinogradSchedule,
     WinogradTileSchedule,
     is_sparse,
@@ -47,6 +56,8 @@ def space(problem: Problem, stats: WeightStats | float, target: Target) -> list[
     else:
         for each in _widths(problem.out_channels // problem.groups, target):
             candidates += [*_channel_schedules(problem, each), *_winograd_schedules(problem, each)]
+        for each in _widths(problem.out_width, target):
+            candidates += _strip_schedules(problem, each)
         candidates += _winograd_tile_schedules(problem, target)
 
     def timed(schedules: Iterable[Schedule]) -> list[tuple[float, Schedule]]:
@@ -130,6 +141,26 @@ def _channel_schedules(problem: ConvProblem, target: Target) -> list[Schedule]:
                 for depth in depths
                 for chunk in fitting
             ]
+    return found
+
+
+def _strip_schedules(problem: ConvProblem, target: Target) -> list[Schedule]:
+    """Panels of nearly equal size, whose weights stay in the L1 cache.
+
+    A single vector is enough where a core starts one FMA a cycle. Where products do not take weights from memory, as
+    AVX-512 can, each has to be loaded for itself: that is too much for one vector.
+    """
+    found: list[Schedule] = []
+    few = target.vector_registers <= 16
+    for vectors in (1,) if target.fma_units == 1 else (2,) if few else (1, 2, 3):
+        # The inputs of some columns wait in registers; where these are few, LLVM spills a sum or two, which pays.
+        most = min((target.vector_registers - (0 if few else 4)) // vectors - 3, 16)
+        if most < 1 or not suits_strips(problem, vectors * target.lanes):
+            continue
+        fitting = target.l1_bytes // (2 * 4 * problem.in_channels * problem.taps)
+        panels = range(-(-problem.out_channels // most), -(-problem.out_channels // min(4, most)) + 1)
+        rows = {-(-problem.out_channels // n) for n in panels}
+        found += [StripSchedule(r, vectors, target.lanes, target.cores) for r in sorted(rows) if r <= fitting]
     return found
 
 

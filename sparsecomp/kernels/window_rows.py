@@ -5,46 +5,34 @@
             for each input row of the block, for each column of the window
                 load a vector of the input, once, and join it to all results of the block that it belongs to
 
-Nothing is copied or padded. What lies above and below the image is left out when the code is made; what lies beside it
-is masked, in the strips at the sides only. With stride 2 every other lane is picked from two vectors side by side, in
-the order that shuffles within 128 bits give, of which a core starts most; results are put in order before they are
-stored.
+What lies above and below the image is left out when the code is made. See `window_input` for how vectors are loaded.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
-from functools import partial
-from itertools import groupby
 
 import tvm
 import tvm.tirx.script.builder.ir as T
-from tvm import tirx
 from tvm.script.ir_builder import IRBuilder
 
 from sparsecomp.kernels.emit import (
     Expr,
     argument,
     below,
-    each,
     each_plane,
-    inside,
     let,
-    load,
     local,
     put,
     ramp,
-    shuffle,
-    splat,
     store,
 )
-from sparsecomp.kernels.geometry import strip_of
+from sparsecomp.kernels.geometry import MOST_TAPS, strip_of
+from sparsecomp.kernels.window_input import WindowInput, alike, constant
 from sparsecomp.kernels.windows import Window
 from sparsecomp.schedules.finish import in_root_block
 from sparsecomp.schedules.parallelize import MIN_WORK
 from sparsecomp.targets.base import Target
 
 ROWS = 4  # of a block: a vector of the input serves up to so many results
-MOST_TAPS = 49  # of a window; all of them are written out
 
 
 def applies(window: Window) -> bool:
@@ -68,13 +56,14 @@ class WindowRows(ABC):
     def __init__(self, window: Window, target: Target) -> None:
         self.window, self.cores = window, target.cores
         self.lanes = strip_of(window.out_width, target.lanes)  # narrow where a row leaves half of them empty
+        self.input = WindowInput(window, self.lanes, self.border)
 
     def build(self) -> tvm.tirx.PrimFunc:
         """The function."""
         w = self.window
         with IRBuilder() as builder, T.prim_func(s_tir=True):
             T.func_name(self.name)
-            self.x = argument("x", (w.batch, w.channels, w.height, w.width))
+            self.input.x = argument("x", (w.batch, w.channels, w.height, w.width))
             self.declare()
             self.y = argument("y", (w.batch, w.channels, w.out_height, w.out_width))
             each_plane(w.batch, w.channels, self._workers(), self._plane, self._taps(), reads=1)
@@ -107,11 +96,11 @@ class WindowRows(ABC):
         return images * w.channels * w.out_height * w.out_width * w.size[0] * w.size[1]
 
     def _plane(self, image: Expr, channel: Expr) -> None:
-        self.at = (image, channel)
+        self.at = self.input.plane = (image, channel)
         self.begin(channel)
         height = min(ROWS, self.window.out_height)
         starts = list(range(0, self.window.out_height - height + 1, height))
-        _alike(starts, lambda y: self._is_plain(y, height), lambda y, like: self._strips(y, like, height))
+        alike(starts, lambda y: self._is_plain(y, height), lambda y, like: self._strips(y, like, height))
         if rest := self.window.out_height % height:
             last = self.window.out_height - rest
             self._strips(last, last, rest)
@@ -134,13 +123,7 @@ class WindowRows(ABC):
         starts = [*range(0, width - lanes + 1, lanes)]
         if width % lanes:
             starts.append(max(0, width - lanes))  # the last strip begins early rather than end outside
-        _alike(starts, self._is_whole, lambda x, alike: self._block((y, x), (like, alike), height))
-
-    def _is_whole(self, x: int) -> bool:
-        """Whether a strip of outputs reads no column outside of the image."""
-        w, step = self.window, self.window.stride[1]
-        left = x * step - w.padding[1]
-        return left >= 0 and left + (w.size[1] - 1) // step * step + step * self.lanes <= w.width
+        alike(starts, self.input.is_whole, lambda x, across: self._block((y, x), (like, across), height))
 
     def _block(self, first: tuple[Expr, Expr], like: tuple[int, int], height: int) -> None:
         """A vector in each of ``height`` output rows."""
@@ -152,79 +135,17 @@ class WindowRows(ABC):
         for row in range((height - 1) * down + rows):
             if not 0 <= like[0] * down - above + row < self.window.height:
                 continue
-            vectors = self._row(first[0] * down - above + row, first[1] * across - left, like[1] * across - left)
+            place = (first[0] * down - above + row, first[1] * across - left, like[1] * across - left)
+            vectors = dict(self.input.row(*place))
             for h in (h for h in range(height) if 0 <= row - h * down < rows):
-                for s, vector in enumerate(vectors):
+                for s, vector in sorted(vectors.items()):
                     store(results, self.join(results[places[h]], vector, row - h * down, s), places[h])
         for h, place in enumerate(places):
             at = (first[0] + h, first[1])
-            result = self._in_order(let("result", results[place]))
+            result = self.input.in_order(let("result", results[place]))
             self._store(self.finish(result, at, (like[0] + h, like[1])), at, like[0] + h)
-
-    def _row(self, row: Expr, column: Expr, like: int) -> list[Expr]:
-        """For each column of the window, the vector of inputs at it."""
-        columns, step, lanes = self.window.size[1], self.window.stride[1], self.lanes
-        if step == 1:
-            return [self._input(row, column + s, like + s) for s in range(columns)]
-        if columns == 3 and like % 2 and -1 <= like < self.window.width - 2 * lanes:
-            return self._three_columns(row, column, like)
-        found: list[Expr] = []
-        for s in range(0, columns, 2):
-            pair = [self._input(row, column + s + shift, like + s + shift) for shift in (0, lanes)]
-            found += [shuffle(pair, [at + odd for at in _every_other(lanes)]) for odd in range(min(2, columns - s))]
-        return found
-
-    def _three_columns(self, row: Expr, column: Expr, like: int) -> list[Expr]:
-        """Of three columns and stride 2 the first is the third, one output before: it needs only one more value."""
-        lanes, order = self.lanes, _every_other(self.lanes)
-        pair = [self._input(row, column + 1 + shift, like + 1 + shift) for shift in (0, lanes)]
-        second, third = (shuffle(pair, [at + odd for at in order]) for odd in (0, 1))
-        value = self.border if like < 0 else let("before", self.x[(*self.at, row, column)])
-        return [
-            shuffle([third, splat(value, lanes)], [order.index(at - 2) if at else lanes for at in order]),
-            second,
-            third,
-        ]
-
-    def _in_order(self, results: Expr) -> Expr:
-        """What was computed of such vectors, neighbours in neighbouring lanes."""
-        if self.window.stride[1] == 1:
-            return results
-        places = _every_other(self.lanes)
-        return shuffle([results], [places.index(2 * lane) for lane in range(self.lanes)])
-
-    def _input(self, row: Expr, column: Expr, like: int) -> Expr:
-        """A vector of an input row, with the border beside the image."""
-        if like >= self.window.width or like + self.lanes <= 0:
-            return splat(self.border, self.lanes)
-        whole = like >= 0 and like + self.lanes <= self.window.width
-        mask = None if whole else inside(_int(column), _int(self.window.width), self.lanes)
-        return let("x", load(self.x, mask, self.lanes, *self.at, row, column, outside=self.border))
 
     def _store(self, value: Expr, at: tuple[Expr, Expr], row: int) -> None:
         """What a vector has too many goes where the next row will be written, but for the last rows."""
-        mask = below(_int(at[1]), _int(self.window.out_width), self.lanes) if self._is_over(row) else None
+        mask = below(constant(at[1]), constant(self.window.out_width), self.lanes) if self._is_over(row) else None
         put(self.y, value, mask, self.lanes, *self.at, *at)
-
-
-def _every_other(lanes: int) -> list[int]:
-    """The even lanes of two vectors in a row, as blocks of 128 bits of both hold them."""
-    block = min(4, lanes)
-    starts = [(start, side) for start in range(0, lanes, block) for side in (0, lanes)]
-    return [side + start + lane for start, side in starts for lane in range(0, block, 2)]
-
-
-def _int(value: Expr) -> Expr:
-    return tirx.const(value, "int32") if isinstance(value, int) else value
-
-
-def _alike(starts: Sequence[int], plain: Callable[[int], bool], body: Callable[[Expr, int], None]) -> None:
-    """``body(start, like)`` for each start; those that are plain share the code of their first, in a loop."""
-    for is_plain, run in groupby(starts, plain):
-        found = list(run)
-        for group in [found] if is_plain else [[start] for start in found]:
-            each(group, partial(_at, body, group[0]))
-
-
-def _at(body: Callable[[Expr, int], None], like: int, _index: Expr, start: Expr) -> None:
-    body(start, like)

@@ -30,6 +30,8 @@ ALL = Epilogue(bias=True, residual=True)
 PROBLEMS: list[Problem] = [
     ConvProblem(1, 16, 16, 9, 12, (3, 3), padding=(1, 1, 1, 1), epilogue=ALL),
     ConvProblem(1, 16, 16, 9, 12, (3, 3), (2, 2), (1, 1, 1, 1), epilogue=Epilogue(bias=True)),
+    ConvProblem(1, 3, 10, 9, 21, (3, 3), padding=(1, 1, 1, 1), epilogue=ALL),
+    ConvProblem(1, 3, 10, 9, 38, (3, 3), (2, 2), (1, 1, 1, 1), epilogue=ALL),
     ConvProblem(1, 16, 32, 7, 7, (1, 1), epilogue=ALL),
     LinearProblem(21, 48, 80, ALL),
     LinearProblem(1, 48, 80, ALL),

@@ -13,7 +13,14 @@ from torch import nn
 import sparsecomp
 from sparsecomp.kernels.problem import ConvProblem, LinearProblem, Problem
 from sparsecomp.kernels.row_panel import build
-from sparsecomp.kernels.schedule import ChannelSchedule, ColumnSchedule, FeatureSchedule, Schedule, WinogradTileSchedule
+from sparsecomp.kernels.schedule import (
+    ChannelSchedule,
+    ColumnSchedule,
+    FeatureSchedule,
+    Schedule,
+    StripSchedule,
+    WinogradTileSchedule,
+)
 from sparsecomp.kernels.space import space
 from sparsecomp.lower.machine_code import compile_kernel
 from sparsecomp.targets.base import Target
@@ -79,6 +86,21 @@ def test_no_tile_of_the_dense_kernels_spills_its_sums(target: Target) -> None:
         loop = product_loop(problem, schedule, target)
         assert sum("vfmadd" in line for line in loop) >= tile[1] * tile[2], tile
         assert not spills(loop), (tile, spills(loop)[:3])
+
+
+@CPUS
+@pytest.mark.parametrize(("size", "stride"), [(3, 1), (3, 2), (7, 2)])
+def test_strips_hardly_spill_their_sums(target: Target, size: int, stride: int) -> None:
+    """One or two of ten, where there are 16 registers: such panels of 5 channels are faster than of 4, without any."""
+    problem = ConvProblem(1, 8, 96, 48 * stride, 48 * stride, (size, size), (stride, stride), (size // 2,) * 4)
+    found = [s for s in space(problem, 1.0, target) if isinstance(s, StripSchedule)]
+    assert found
+    for schedule in found:
+        loop = product_loop(problem, schedule, target)
+        products = sum("vfmadd" in line for line in loop)
+        if schedule.rows > 4:  # LLVM writes out all rows of a window otherwise, and none is the innermost loop
+            assert products >= schedule.rows * schedule.vectors * size, schedule
+        assert 3 * len(spills(loop)) <= products, (schedule, spills(loop)[:3])
 
 
 @CPUS

@@ -13,7 +13,14 @@ from sparsecomp.kernels.cost import WeightStats, predict
 from sparsecomp.kernels.geometry import narrower
 from sparsecomp.kernels.problem import Activation, ConvProblem, Epilogue, LinearProblem, Problem
 from sparsecomp.kernels.row_panel import build, pack
-from sparsecomp.kernels.schedule import ChannelSchedule, ColumnSchedule, FeatureSchedule, Schedule, is_sparse
+from sparsecomp.kernels.schedule import (
+    ChannelSchedule,
+    ColumnSchedule,
+    FeatureSchedule,
+    Schedule,
+    StripSchedule,
+    is_sparse,
+)
 from sparsecomp.kernels.space import space
 from sparsecomp.lower.machine_code import compile_kernel
 from tests.kernels.reference import AVX2, AVX512, call, compute, expect, host, operands, relative_error
@@ -375,6 +382,8 @@ def _sums(schedule: Schedule) -> int:
             return schedule.tokens
         case ChannelSchedule():
             return schedule.pixels
+        case StripSchedule():
+            return schedule.rows
         case _:
             return schedule.rows * schedule.slice
 

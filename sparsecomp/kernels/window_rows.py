@@ -21,6 +21,7 @@ from sparsecomp.kernels.emit import (
     each_plane,
     let,
     local,
+    prefetch,
     put,
     ramp,
     store,
@@ -132,6 +133,7 @@ class WindowRows(ABC):
         places = [ramp(h * self.lanes, self.lanes) for h in range(height)]
         for place in places:
             store(results, self.start, place)
+        self._expect_next(first, height)
         for row in range((height - 1) * down + rows):
             if not 0 <= like[0] * down - above + row < self.window.height:
                 continue
@@ -144,6 +146,11 @@ class WindowRows(ABC):
             at = (first[0] + h, first[1])
             result = self.input.in_order(let("result", results[place]))
             self._store(self.finish(result, at, (like[0] + h, like[1])), at, like[0] + h)
+
+    def _expect_next(self, first: tuple[Expr, Expr], height: int) -> None:
+        """Prefetch where the block below is stored: other cores have read what was there before."""
+        for h in range(height):
+            prefetch(self.y, *self.at, first[0] + (height + h), first[1], write=True)
 
     def _store(self, value: Expr, at: tuple[Expr, Expr], row: int) -> None:
         """What a vector has too many goes where the next row will be written, but for the last rows."""

@@ -148,14 +148,14 @@ class _Builder:
     def _store(self, sums: Buffer, at: tuple[Expr, Expr, Expr], panel: Expr) -> None:
         """Complete sums, some rows at once where their epilogue is long; the last panel may have fewer."""
         p, s = self.problem, self.schedule
-        line, together = sums, rows_at_once(p.epilogue, s.vectors)
         if not is_long(p.epilogue):
             for r in range(s.rows):
-                self._finish(line, r, 1, at, panel)
+                self._finish(sums, r, 1, at, panel)
             return
         line = scratch("line", s.rows * self.strip)
         for i in range(0, s.rows * self.strip, s.lanes):
             store(line, sums[ramp(i, s.lanes)], ramp(i, s.lanes))
+        together = rows_at_once(p.epilogue, s.vectors)
         groups, rest = divmod(s.rows, together)
         with T.serial(0, groups) as group:
             self._finish(line, group * together, together, at, panel)

@@ -194,6 +194,17 @@ def test_direct_multiplies_x_where_it_is(sparse: bool) -> None:
     check(problem, ColumnSchedule(rows, 3, 4, 1, sparse, False, HOST.lanes, 2, direct=True), density=0.4)
 
 
+@pytest.mark.parametrize(
+    ("channels", "size", "direct"), [(4, 64, True), (5, 112, True), (64, 64, False), (64, 56, True)]
+)
+def test_few_channels_of_the_same_cache_sets_are_multiplied_where_they_are(
+    channels: int, size: int, direct: bool
+) -> None:
+    """Planes of 64x64 begin in one set, those of 112x112 in four, and those of 56x56 in many."""
+    found = space(ConvProblem(1, channels, 8, size, size, (1, 1)), 1.0, AVX2)
+    assert any(s.direct for s in found if isinstance(s, ColumnSchedule)) == direct
+
+
 CHANNEL_PROBLEMS = [
     ConvProblem(2, 5, 40, 9, 11, (3, 3), padding=(1, 1, 1, 1), epilogue=Epilogue(bias=True, residual=True)),
     ConvProblem(1, 6, 21, 13, 10, (3, 2), (2, 3), (2, 0, 1, 3), (1, 2), epilogue=Epilogue(activation="gelu")),

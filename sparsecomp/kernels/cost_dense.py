@@ -1,10 +1,9 @@
 """What the dense kernels cost, in cycles; and the words that all cost models share. See ``cost``."""
 
-import math
 from collections.abc import Sequence
 from itertools import accumulate, pairwise
 
-from sparsecomp.kernels.geometry import last_vectors, tile_vectors
+from sparsecomp.kernels.geometry import between_sets, last_vectors, tile_vectors
 from sparsecomp.kernels.problem import ConvProblem, LinearProblem
 from sparsecomp.kernels.schedule import (
     ChannelSchedule,
@@ -36,7 +35,7 @@ def feature_cycles(problem: LinearProblem, s: FeatureSchedule, target: Target) -
     full, rest = divmod(tokens, s.tokens)
     step = full * step_cycles(s.tokens, s.vectors, target) + (step_cycles(rest, s.vectors, target) if rest else 0)
     # Tokens whose rows of x are a multiple of 4 KiB apart share the sets of the L1 cache, among them and with weights.
-    if s.tokens * math.gcd(4096, 4 * problem.in_features) > 0.6 * target.l1_bytes:
+    if s.tokens * between_sets(problem.in_features) > 0.6 * target.l1_bytes:
         step += full * s.tokens * 0.5 * scalar(target)
     blocks = -(-problem.in_features // s.depth)
     # Sums that wait in y for the next block often leave the L1 cache: tokens share its sets.

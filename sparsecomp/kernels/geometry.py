@@ -113,6 +113,11 @@ def _pitch(width: int, out_width: int, shift: int, stride: int) -> int:
     return max(out_width, valid + max(left, right))
 
 
+def between_sets(floats: int) -> int:
+    """Bytes from one set of the L1 cache in which rows that are so far apart begin to the next such set."""
+    return math.gcd(PAGE, 4 * floats)
+
+
 def copies_lines(problem: ConvProblem, planes: Geometry) -> bool:
     """Whether each plane is the image itself from some pixel on, but for the borders: equal pitch, no stride."""
     same = problem.stride == (1, 1) and problem.out_width == problem.width == planes.pitch
@@ -124,7 +129,7 @@ def allows_direct(problem: Problem, schedule: ColumnSchedule, target: Target) ->
     if not isinstance(problem, ConvProblem) or flatten(problem) is problem:
         return False
     pixels = problem.height * problem.width
-    between = math.gcd(PAGE, 4 * pixels)  # bytes from one set in which channels begin to the next
+    between = between_sets(pixels)
     stay = between < PAGE // 4 or schedule.depth * between <= target.l1_bytes // 2
     return pixels % (schedule.vectors * schedule.lanes) == 0 and stay
 

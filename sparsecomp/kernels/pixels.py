@@ -165,7 +165,8 @@ class Pixels:
             slice_rows.store(sums, at_once(epilogue), lambda line, some: self._store_parts(line, some, first, size))
 
     def _rows(self, rows: RowOf, tile: tuple[Expr, int]) -> SliceRows:
-        return SliceRows(self.schedule, rows, self.group_rows, tile[1] * self.schedule.lanes)
+        s = self.schedule
+        return SliceRows(s.slice, s.rows, s.lanes, rows, self.group_rows, tile[1] * s.lanes)
 
     def _store_rows(self, line: Buffer, rows: list[Row], first: Expr, vectors: int) -> None:
         """Columns are pixels: store the vectors of rows as they are."""

@@ -9,7 +9,6 @@ import tvm.tirx.script.builder.ir as T
 from tvm import tirx
 
 from sparsecomp.kernels.emit import CACHE_FLOATS, Buffer, Expr, guard, let, prefetch, ramp, scratch, store
-from sparsecomp.kernels.schedule import ColumnSchedule
 
 RowOf = Callable[[int, Expr], Expr]
 """Which row of the output is row r of panel c of a slice."""
@@ -35,20 +34,23 @@ class SliceRows:
     """The rows of one slice.
 
     Attributes:
-        schedule: says how many there are.
+        panels, rows: panels of the slice, and rows of each.
+        lanes: float32 values in a vector.
         row_of: which rows of the output they are; one beyond the last is none.
         limit: rows of the output.
         size: floats of a row of sums.
     """
 
-    schedule: ColumnSchedule
+    panels: int
+    rows: int
+    lanes: int
     row_of: RowOf
     limit: int
     size: int
 
     def expect(self, y: Buffer, residual: Buffer | None, place: Callable[[Expr, int], tuple[Expr, ...]]) -> None:
         """Prefetch the output and the residual: ``place(row, i)`` is the index of value i of a row."""
-        for c, r in product(range(self.schedule.slice), range(self.schedule.rows)):
+        for c, r in product(range(self.panels), range(self.rows)):
             row = let("row", self.row_of(c, r))
             for i in range(0, self.size, CACHE_FLOATS):
                 prefetch(y, *place(row, i), write=True)
@@ -64,18 +66,18 @@ class SliceRows:
                 leaves each row in its registers, for a short body.
             body: what to do with rows, whose sums are in ``line``.
         """
-        s, size = self.schedule, self.size
+        size, lanes, all_rows = self.size, self.lanes, self.panels * self.rows
         if not together:
-            for c, r in product(range(s.slice), range(s.rows)):
+            for c, r in product(range(self.panels), range(self.rows)):
                 self._some(c, r, 1, partial(body, sums))
             return
-        line = scratch("line", s.slice * s.rows * size + s.lanes)
-        for i in range(0, s.slice * s.rows * size, s.lanes):
-            store(line, sums[ramp(i, s.lanes)], ramp(i, s.lanes))
-        groups, rest = divmod(s.rows, together)
+        line = scratch("line", all_rows * size + lanes)
+        for i in range(0, all_rows * size, lanes):
+            store(line, sums[ramp(i, lanes)], ramp(i, lanes))
+        groups, rest = divmod(self.rows, together)
         if groups and rest:  # a few rows alone would wait for themselves
             groups, rest = groups - 1, together + rest
-        for c in range(s.slice):
+        for c in range(self.panels):
             if groups:
                 with T.serial(0, groups) as group:
                     self._some(c, group * together, together, partial(body, line))
@@ -84,10 +86,9 @@ class SliceRows:
 
     def _some(self, c: int, first: Expr, count: int, body: Callable[[list[Row]], None]) -> None:
         """Run the body for rows of a panel, of which the last panel may have none or some only."""
-        s = self.schedule
         numbers = [let("row", self.row_of(c, first + i)) for i in range(count)]
-        starts = [(c * s.rows + first + i) * self.size for i in range(count)]
-        if self.limit % (s.slice * s.rows) == 0:
+        starts = [(c * self.rows + first + i) * self.size for i in range(count)]
+        if self.limit % (self.panels * self.rows) == 0:
             body([Row(*row) for row in zip(starts, numbers, strict=True)])
             return
         rows = [Row(starts[0], numbers[0])]

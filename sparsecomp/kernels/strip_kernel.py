@@ -11,6 +11,7 @@ channels: much, where there are few. Here vectors go from the image to the produ
             apply the epilogue, store
 """
 
+from functools import partial
 from itertools import product
 
 import numpy as np
@@ -26,21 +27,20 @@ from sparsecomp.kernels.emit import (
     Expr,
     argument,
     each_run,
-    guard,
     let,
     load,
     local,
     prefetch,
     ramp,
-    scratch,
     splat,
     store,
 )
 from sparsecomp.kernels.epilogue import is_long, rows_at_once
 from sparsecomp.kernels.finished import Piece, put_finished
 from sparsecomp.kernels.problem import ConvProblem
+from sparsecomp.kernels.row_output import Row, SliceRows
 from sparsecomp.kernels.schedule import StripSchedule
-from sparsecomp.kernels.window_input import WindowInput, alike
+from sparsecomp.kernels.window_input import WindowInput
 from sparsecomp.kernels.windows import Window
 
 Array = npt.NDArray[np.generic]
@@ -92,24 +92,18 @@ class _Builder:
         self.y = argument("y", shape)
 
     def _row(self, image: Expr, row: Expr, panel: Expr) -> None:
-        """A row of the channels of a panel. Its last strip begins early rather than end outside of the image."""
-        width = self.problem.out_width
-        starts = [*range(0, width - self.strip + 1, self.strip)]
-        if width % self.strip:
-            starts.append(width - self.strip)
+        """A row of the channels of a panel."""
+        body = partial(self._strip, (image, row), panel)
+        self.input.each_strip(self.problem.out_width, body, self.schedule.vectors)
 
-        def is_whole(start: int) -> bool:
-            return all(self.input.is_whole(start + v * self.schedule.lanes) for v in range(self.schedule.vectors))
-
-        alike(starts, is_whole, lambda column, like: self._strip((image, row, column), panel, like))
-
-    def _strip(self, at: tuple[Expr, Expr, Expr], panel: Expr, like: int) -> None:
+    def _strip(self, line: tuple[Expr, Expr], panel: Expr, column: Expr, like: int) -> None:
         """Of one row, from one column on; ``like`` is a column whose strip has the same lanes outside."""
-        p, s, (image, row, column) = self.problem, self.schedule, at
+        p, s, (image, row) = self.problem, self.schedule, line
         sums = local("sums", s.rows * self.strip)
         for i in range(0, s.rows * self.strip, s.lanes):
             store(sums, splat(0.0, s.lanes), ramp(i, s.lanes))
-        self._expect_output(at, panel)
+        rows = SliceRows(1, s.rows, s.lanes, lambda _, r: panel * s.rows + r, p.out_channels, self.strip)
+        rows.expect(self.y, self.residual, lambda channel, i: (image, channel, row, column + i))
         top, left = (row * p.stride[0] - p.padding[0], column * p.stride[1] - p.padding[2])
         first = let("first", tirx.max(0, -top))
         with T.serial(0, p.in_channels) as channel:
@@ -118,13 +112,8 @@ class _Builder:
             with T.serial(first, tirx.min(p.kernel[0], p.height - top)) as down:
                 values = ((panel * p.in_channels + channel) * p.kernel[0] + down) * (p.kernel[1] * s.rows)
                 self._multiply(sums, values, top + down, left, like * p.stride[1] - p.padding[2])
-        self._store(sums, at, panel)
-
-    def _expect_output(self, at: tuple[Expr, Expr, Expr], panel: Expr) -> None:
-        """Prefetch what the strip is stored to: rows of an image are too far apart for the hardware to."""
-        image, row, column = at
-        for r, i in product(range(self.schedule.rows), range(0, self.strip, CACHE_FLOATS)):
-            prefetch(self.y, image, panel * self.schedule.rows + r, row, column + i, write=True)
+        together = rows_at_once(p.epilogue, s.vectors) if is_long(p.epilogue) else 0
+        rows.store(sums, together, lambda sums, some: self._finish(sums, some, (image, row, column)))
 
     def _expect_input(self, panel: Expr, channel: Expr, row: Expr, column: Expr) -> None:
         """While the first panel is multiplied, prefetch what the next row of the output is the first to read."""
@@ -145,34 +134,12 @@ class _Builder:
                     i = ramp((r * s.vectors + v) * s.lanes, s.lanes)
                     store(sums, sums[i] + weight * vector, i)
 
-    def _store(self, sums: Buffer, at: tuple[Expr, Expr, Expr], panel: Expr) -> None:
-        """Complete sums, some rows at once where their epilogue is long; the last panel may have fewer."""
-        p, s = self.problem, self.schedule
-        if not is_long(p.epilogue):
-            for r in range(s.rows):
-                self._finish(sums, r, 1, at, panel)
-            return
-        line = scratch("line", s.rows * self.strip)
-        for i in range(0, s.rows * self.strip, s.lanes):
-            store(line, sums[ramp(i, s.lanes)], ramp(i, s.lanes))
-        together = rows_at_once(p.epilogue, s.vectors)
-        groups, rest = divmod(s.rows, together)
-        with T.serial(0, groups) as group:
-            self._finish(line, group * together, together, at, panel)
-        if rest:
-            self._finish(line, groups * together, rest, at, panel)
-
-    def _finish(self, line: Buffer, first: Expr, count: int, at: tuple[Expr, Expr, Expr], panel: Expr) -> None:
-        p, s, (image, row, column) = self.problem, self.schedule, at
-        exact = p.out_channels % s.rows == 0
-        channel = let("channel", panel * s.rows + first)
+    def _finish(self, sums: Buffer, rows: list[Row], at: tuple[Expr, Expr, Expr]) -> None:
+        """Complete sums of some channels."""
+        s, (image, row, column) = self.schedule, at
         pieces = []
-        for r, v in product(range(count), range(s.vectors)):
-            exists = None if exact or r == 0 else channel + r < p.out_channels
-            known = channel + r if exists is None else let("known", tirx.min(channel + r, p.out_channels - 1))
-            bias = None if self.bias is None else splat(self.bias[known], s.lanes)
-            value = load(line, None, s.lanes, ((first + r) * s.vectors + v) * s.lanes)
-            value = self.input.in_order(let("value", value))
-            pieces.append(Piece(value, bias, (image, known, row, column + v * s.lanes), None, exists))
-        exists = None if exact else channel < p.out_channels
-        guard(exists, lambda: put_finished(pieces, self.y, self.residual, p.epilogue, s.lanes))
+        for each, v in product(rows, range(s.vectors)):
+            bias = None if self.bias is None else splat(self.bias[each.number], s.lanes)
+            value = self.input.in_order(let("value", load(sums, None, s.lanes, each.start + v * s.lanes)))
+            pieces.append(Piece(value, bias, (image, each.number, row, column + v * s.lanes), None, each.exists))
+        put_finished(pieces, self.y, self.residual, self.problem.epilogue, s.lanes)

@@ -175,7 +175,8 @@ class Tokens:
         self._rows(rows, tile).store(sums, together, lambda line, some: self._store_rows(line, some, tile))
 
     def _rows(self, rows: RowOf, tile: tuple[Expr, int]) -> SliceRows:
-        return SliceRows(self.schedule, rows, self.group_rows, tile[1] * self.schedule.lanes)
+        s = self.schedule
+        return SliceRows(s.slice, s.rows, s.lanes, rows, self.group_rows, tile[1] * s.lanes)
 
     def _store_rows(self, line: Buffer, rows: list[Row], tile: tuple[Expr, int]) -> None:
         lanes, pieces = self.schedule.lanes, []

@@ -30,11 +30,22 @@ class WindowInput:
     def __init__(self, window: Window, lanes: int, border: float = 0.0) -> None:
         self.window, self.lanes, self.border = window, lanes, border
 
-    def is_whole(self, column: int) -> bool:
-        """Whether a vector of results from this column on needs nothing from outside of the image."""
+    def each_strip(self, width: int, body: Callable[[Expr, int], None], vectors: int = 1) -> None:
+        """``body(column, like)`` for strips of so many vectors of a row of results, which is so wide.
+
+        The last begins early rather than end outside; ``like`` is a column whose strip has the same lanes outside.
+        """
+        size = vectors * self.lanes
+        starts = [*range(0, width - size + 1, size)]
+        if width % size:
+            starts.append(max(0, width - size))
+        alike(starts, partial(self._is_whole, size=size), body)
+
+    def _is_whole(self, column: int, size: int) -> bool:
+        """Whether so many results from this column on need nothing from outside of the image."""
         w, step = self.window, self.window.stride[1]
         left = column * step - w.padding[1]
-        return left >= 0 and left + (w.size[1] - 1) // step * step + step * self.lanes <= w.width
+        return left >= 0 and left + (w.size[1] - 1) // step * step + step * size <= w.width
 
     def row(self, row: Expr, column: Expr, like: int) -> Iterator[tuple[int, Expr]]:
         """Each column of the window, with the inputs at it: of this row, the first from this column on.

@@ -9,6 +9,7 @@ What lies above and below the image is left out when the code is made. See `wind
 """
 
 from abc import ABC, abstractmethod
+from operator import itemgetter
 
 import tvm
 import tvm.tirx.script.builder.ir as T
@@ -120,11 +121,7 @@ class WindowRows(ABC):
 
     def _strips(self, y: Expr, like: int, height: int) -> None:
         """A block of output rows from row ``y``, in all columns; ``like`` is a row with the same rows outside."""
-        width, lanes = self.window.out_width, self.lanes
-        starts = [*range(0, width - lanes + 1, lanes)]
-        if width % lanes:
-            starts.append(max(0, width - lanes))  # the last strip begins early rather than end outside
-        alike(starts, self.input.is_whole, lambda x, across: self._block((y, x), (like, across), height))
+        self.input.each_strip(self.window.out_width, lambda x, across: self._block((y, x), (like, across), height))
 
     def _block(self, first: tuple[Expr, Expr], like: tuple[int, int], height: int) -> None:
         """A vector in each of ``height`` output rows."""
@@ -138,9 +135,9 @@ class WindowRows(ABC):
             if not 0 <= like[0] * down - above + row < self.window.height:
                 continue
             place = (first[0] * down - above + row, first[1] * across - left, like[1] * across - left)
-            vectors = dict(self.input.row(*place))
+            vectors = sorted(self.input.row(*place), key=itemgetter(0))
             for h in (h for h in range(height) if 0 <= row - h * down < rows):
-                for s, vector in sorted(vectors.items()):
+                for s, vector in vectors:
                     store(results, self.join(results[places[h]], vector, row - h * down, s), places[h])
         for h, place in enumerate(places):
             at = (first[0] + h, first[1])

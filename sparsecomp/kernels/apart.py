@@ -3,16 +3,19 @@
 Each worker packs all of the input, and again for each piece, which is as many channels as fit half of the L1 cache, or
 a panel of them. In return what it writes stays near. Between the layers of a MobileNetV2, on a Zen 4, it takes 4 to 8
 cycles less to write and to read a vector of the result, but 0.06 K more for its products with K input channels, and
-1.5 K more to pack them, divided by the channels of a piece.
+where they are packed 1.5 K more for that, divided by the channels of a piece.
 """
 
+from collections.abc import Iterator
 from dataclasses import replace
 
+from sparsecomp.kernels.geometry import allows_direct, panel_registers
 from sparsecomp.kernels.problem import ConvProblem, Problem
 from sparsecomp.kernels.schedule import ColumnSchedule, Schedule
 from sparsecomp.targets.base import Target
 
 ROOM = 2  # a piece takes one in so many bytes of the L1 cache, if it is not a single unit
+SPARE = 4  # registers, which LLVM needs for higher panels
 GAIN, SLOWER, PACKING = 4.0, 0.06, 1.5  # cycles of a vector: saved, and lost for each input channel as said above
 
 
@@ -29,11 +32,22 @@ def rows_apart(problem: Problem, schedule: Schedule, target: Target) -> ColumnSc
     return replace(schedule, apart=True) if _pays(problem, schedule, target) else None
 
 
+def with_even_panels(problem: Problem, schedule: ColumnSchedule, target: Target) -> Iterator[ColumnSchedule]:
+    """The same with higher panels, as many for each worker, and hardly a row that does not exist: 43 are 4 x 11."""
+    assert isinstance(problem, ConvProblem)
+    for panels in range(schedule.workers, problem.out_channels // schedule.rows, schedule.workers):
+        found = replace(schedule, rows=-(-problem.out_channels // panels))
+        fits = panel_registers(found.rows, found.vectors) + SPARE <= target.vector_registers
+        if fits and (allows_direct(problem, found, target) or not found.direct):
+            yield found
+
+
 def _pays(problem: ConvProblem, schedule: ColumnSchedule, target: Target) -> bool:
     plane = 4 * problem.out_height * problem.out_width
     rows = schedule.rows * piece(problem.out_channels, schedule.rows, plane, target)
     stays = 4 * problem.in_channels * problem.height * problem.width <= target.l2_bytes // 2
-    return stays and rows > 0 and problem.in_channels * (SLOWER + PACKING / rows) < GAIN
+    packing = 0.0 if schedule.direct else PACKING / max(rows, 1)
+    return stays and rows > 0 and problem.in_channels * (SLOWER + packing) < GAIN
 
 
 def piece(channels: int, each: int, plane: int, target: Target) -> int:

@@ -1,5 +1,8 @@
 """The column kernel of the row-panel family: a packed tile of X that stays in the L1 cache, times panels of rows of W.
 
+The last tile may have a tail: columns behind the last whole vector. For each of these, the sums of all rows of a panel
+are a vector of their own, to which one product more is added for each column of W.
+
 See ``schedule.ColumnSchedule`` for the choices, ``formats.panels`` and ``column_weights`` for the weights, ``pixels``
 and ``tokens`` for how tiles are packed and stored.
 """
@@ -13,7 +16,7 @@ import tvm.tirx.script.builder.ir as T
 from tvm import tirx
 from tvm.script.ir_builder import IRBuilder
 
-from sparsecomp.kernels.column_weights import OFFSET_BITS, WORDS, in_words, offset_type, side_of
+from sparsecomp.kernels.column_weights import OFFSET_BITS, WORDS, in_words, offset_type, read_beyond, side_of
 from sparsecomp.kernels.emit import (
     Buffer,
     Expr,
@@ -31,8 +34,10 @@ from sparsecomp.kernels.emit import (
     splat,
     store,
 )
+from sparsecomp.kernels.geometry import row_lanes
+from sparsecomp.kernels.pixels import Pixels
 from sparsecomp.kernels.problem import Problem
-from sparsecomp.kernels.row_output import RowOf
+from sparsecomp.kernels.row_output import Columns, RowOf
 from sparsecomp.kernels.schedule import ColumnSchedule
 from sparsecomp.kernels.shares import DENSITY, divide
 from sparsecomp.kernels.tokens import Tokens
@@ -110,7 +115,7 @@ class _Builder:
     def _declare_weight(self) -> None:
         side, schedule = self.side, self.schedule
         groups, stored = side.groups, tirx.Var("stored", "int64")
-        dense = self.slices * schedule.rows * self.columns * groups
+        dense = self.slices * schedule.rows * self.columns * groups + read_beyond(side)
         self.values = argument("values", (tirx.Var("weights", "int64") if schedule.sparse else dense,))
         self.bounds = argument("bounds", (groups * (self.parts + 1),), "int32")
         if schedule.sparse or side.step is None:
@@ -156,28 +161,29 @@ class _Builder:
             if side.direct or s.cuts == 1:
                 side.pack(self.packed, block * s.depth, channels)
             with T.serial(0, side.column_tiles()) as column:
-                self._at_width(column, lambda width: self._slices(block, channels, (begin, end), (column, width)))
+                self._at_width(column, partial(self._slices, block, channels, (begin, end)))
         if isinstance(side, Tokens) and not side.by_rows:
             side.finish(self.sums, self.origin, tirx.min(end * height, side.group_rows))
 
-    def _at_width(self, column: Expr, body: Callable[[int], None]) -> None:
-        """Run the body for as many vectors as the column tile has: the last tile is narrower."""
+    def _at_width(self, column: Expr, body: Callable[[Columns], None]) -> None:
+        """Run the body for the column tile, as many vectors as it has: the last is narrower, or has a tail."""
         widths = self.side.widths()
         left = let("left", self.side.vectors_left(column)) if len(widths) > 1 else 0
 
-        def choose(wider: int, narrower: Sequence[int]) -> None:
+        def choose(wider: tuple[int, int], narrower: Sequence[tuple[int, int]]) -> None:
             if not narrower:
-                body(wider)
+                body(Columns(column, *wider))
                 return
-            with T.If(left > narrower[0]):
+            vectors, tail = narrower[0]
+            with T.If(left > vectors + bool(tail)):
                 with T.Then():
-                    body(wider)
+                    body(Columns(column, *wider))
                 with T.Else():
                     choose(narrower[0], narrower[1:])
 
         choose(widths[0], widths[1:])
 
-    def _slices(self, block: Expr, channels: Expr, positions: tuple[Expr, Expr], columns: tuple[Expr, int]) -> None:
+    def _slices(self, block: Expr, channels: Expr, positions: tuple[Expr, Expr], columns: Columns) -> None:
         side = self.side
         last = None if self.blocks == 1 else block == self.blocks - 1
         with T.serial(*positions) as position:
@@ -188,24 +194,23 @@ class _Builder:
                 side.expect_input(self.packed, block, position - positions[0], steps)
             self._slice(block, channels, position, columns)
 
-    def _expect_output(
-        self, block: Expr, position: Expr, positions: tuple[Expr, Expr], columns: tuple[Expr, int]
-    ) -> None:
+    def _expect_output(self, block: Expr, position: Expr, positions: tuple[Expr, Expr], columns: Columns) -> None:
         """Prefetch the output of a slice some way ahead: of this column tile, or at the end of it of the next."""
-        (begin, end), (column, width) = positions, columns
+        begin, end = positions
         ahead = let("ahead", position + AHEAD)
         wraps = let("wraps", ahead >= end)
         expected = let("expected", tirx.Select(wraps, tirx.min(begin + (ahead - end), end - 1), ahead))
-        next_column = let("next_column", column + tirx.Select(wraps, 1, 0))
-        self.side.expect_slice(self._rows_of_slice(block, expected), (next_column, width))
+        column = let("next_column", columns.index + tirx.Select(wraps, 1, 0))
+        self.side.expect_slice(self._rows_of_slice(block, expected), columns._replace(index=column))
 
-    def _slice(self, block: Expr, channels: Expr, position: Expr, columns: tuple[Expr, int]) -> None:
-        """The panels of one slice times one column tile of so many vectors, added over one depth block."""
-        s, (column, width) = self.schedule, columns
+    def _slice(self, block: Expr, channels: Expr, position: Expr, columns: Columns) -> None:
+        """The panels of one slice times one column tile, added over one depth block."""
+        s = self.schedule
         index = let("index", (self.group * self.blocks + block) * self.slices + position)
         rows = self._rows_of_slice(block, position)
-        acc = local("acc", s.slice * s.rows * width * s.lanes)
+        acc = local("acc", s.slice * s.rows * columns.vectors * s.lanes)
         self._start(acc, block, rows, columns)
+        tails = self._tails(columns.tail)
         count = channels * self.side.taps
         if s.sparse:
             begin, end = let("begin_entry", self.starts[index]), let("end_entry", self.starts[index + 1])
@@ -213,13 +218,22 @@ class _Builder:
             begin = self.slices * (self.group * self.columns + block * self.depth) + position * count
             begin, end = let("begin_entry", begin), count
         with T.serial(begin, end) if s.sparse else T.serial(0, end) as j:
-            if not s.sparse and self.values.shape[0] > MANY_FLOATS:
-                prefetch(self.values, (begin + j) * s.rows + AHEAD_FLOATS, level=2)
-            offsets, weights = self._offsets_of(j), self._weights_of(j if s.sparse else begin + j)
-            for c in range(s.slice):
-                x = self._operand(self.base + offsets[c] + column * self.tile, width)
-                self._multiply(acc, c * s.rows * width, weights[c], x)
+            self._entry((acc, tails), j, j if s.sparse else begin + j, columns)
         self._end(acc, block, rows, columns)
+        if isinstance(self.side, Pixels) and columns.tail:
+            self.side.store_tail(tails, rows, columns.tail)
+
+    def _entry(self, sums: tuple[Buffer, Buffer | None], operand: Expr, entry: Expr, columns: Columns) -> None:
+        """Add what the entry of each panel contributes."""
+        s, (acc, tails), width = self.schedule, sums, columns.vectors
+        if not s.sparse and self.values.shape[0] > MANY_FLOATS:
+            prefetch(self.values, entry * s.rows + AHEAD_FLOATS, level=2)
+        offsets, weights = self._offsets_of(operand), self._weights_of(entry)
+        starts = [self.base + offset + columns.index * self.tile for offset in offsets]
+        for c, start in enumerate(starts):
+            self._multiply(acc, c * s.rows * width, weights[c], self._operand(start, width))
+        if tails is not None:
+            self._multiply_tail(tails, columns.tail, entry * s.rows, let("behind", starts[0] + width * s.lanes))
 
     def _rows_of_slice(self, block: Expr, position: Expr) -> RowOf:
         s = self.schedule
@@ -274,19 +288,38 @@ class _Builder:
                 i = ramp((first + r * len(x) + v) * lanes, lanes)
                 store(acc, acc[i] + weight * vector, i)
 
-    def _start(self, acc: Buffer, block: Expr, rows: RowOf, columns: tuple[Expr, int]) -> None:
+    def _tails(self, count: int) -> Buffer | None:
+        """Zeros for the sums of a tail: of each of its columns all rows of a panel, which are the lanes of a vector."""
+        size = row_lanes(self.schedule.rows)
+        sums = local("tails", count * size) if count else None
+        for column in range(count):
+            store(sums, splat(0.0, size), ramp(column * size, size))
+        return sums
+
+    def _multiply_tail(self, sums: Buffer, count: int, weights: Expr, at: Expr) -> None:
+        """Add one column of weights to the sums of a tail.
+
+        After the other products: LLVM would take their weights from this vector, with a shuffle each.
+        """
+        size = row_lanes(self.schedule.rows)
+        weight = let("weights", load(self.values, None, size, weights))
+        for column in range(count):
+            lanes = ramp(column * size, size)
+            store(sums, sums[lanes] + weight * splat(self.packed[at + column], size), lanes)
+
+    def _start(self, acc: Buffer, block: Expr, rows: RowOf, columns: Columns) -> None:
         """Begin at zero in the first depth block, else with the sums so far."""
         if self.blocks == 1:
-            self._zero(acc, columns[1])
+            self._zero(acc, columns.vectors)
             return
         with T.If(block == 0):
             with T.Then():
-                self._zero(acc, columns[1])
+                self._zero(acc, columns.vectors)
             with T.Else():
                 for i, at in self._vectors(rows, columns):
                     store(acc, load(self.sums, None, self.schedule.lanes, at), ramp(i, self.schedule.lanes))
 
-    def _end(self, acc: Buffer, block: Expr, rows: RowOf, columns: tuple[Expr, int]) -> None:
+    def _end(self, acc: Buffer, block: Expr, rows: RowOf, columns: Columns) -> None:
         """Hand complete sums to the output, keep others."""
         side = self.side
         if not side.by_rows:
@@ -300,7 +333,7 @@ class _Builder:
                 with T.Else():
                     self._keep(acc, rows, columns)
 
-    def _keep(self, acc: Buffer, rows: RowOf, columns: tuple[Expr, int]) -> None:
+    def _keep(self, acc: Buffer, rows: RowOf, columns: Columns) -> None:
         lanes = self.schedule.lanes
         for i, at in self._vectors(rows, columns):
             put(self.sums, acc[ramp(i, lanes)], None, lanes, at)
@@ -310,14 +343,13 @@ class _Builder:
         for i in range(s.slice * s.rows * width):
             store(acc, splat(0.0, s.lanes), ramp(i * s.lanes, s.lanes))
 
-    def _vectors(self, rows: RowOf, columns: tuple[Expr, int]) -> list[tuple[int, Expr]]:
+    def _vectors(self, rows: RowOf, columns: Columns) -> list[tuple[int, Expr]]:
         """For each vector of a slice's sums, its index there and in the array of sums of the tile."""
-        s, (column, width) = self.schedule, columns
-        span = s.span * self.tile
+        s, width, span = self.schedule, columns.vectors, self.schedule.span * self.tile
         return [
             (
                 ((c * s.rows + r) * width + v) * s.lanes,
-                (rows(c, r) - self.origin) * span + column * self.tile + v * s.lanes,
+                (rows(c, r) - self.origin) * span + columns.index * self.tile + v * s.lanes,
             )
             for c in range(s.slice)
             for r in range(s.rows)

@@ -4,6 +4,7 @@ import numpy as np
 import numpy.typing as npt
 
 from sparsecomp.formats.panels import PackedPanels, Panels
+from sparsecomp.kernels.geometry import row_lanes, tail
 from sparsecomp.kernels.pixels import Pixels
 from sparsecomp.kernels.problem import ConvProblem, Problem
 from sparsecomp.kernels.schedule import ColumnSchedule
@@ -24,7 +25,7 @@ def pack(weight: Array, problem: Problem, schedule: ColumnSchedule) -> tuple[Arr
     groups = [form.pack(group) for group in matrix]
     values = np.concatenate([g.values.ravel() for g in groups] or [np.zeros(0, np.float32)])
     bounds = np.concatenate([g.bounds for g in groups])
-    arrays: list[Array] = [_filled(values), bounds]
+    arrays: list[Array] = [_filled(np.append(values, np.zeros(read_beyond(side), np.float32))), bounds]
     if not schedule.sparse:
         return (*arrays, _offsets(side, np.arange(form.depth))) if side.step is None else tuple(arrays)
     order = np.concatenate([g.order.ravel() for g in groups])
@@ -32,6 +33,12 @@ def pack(weight: Array, problem: Problem, schedule: ColumnSchedule) -> tuple[Arr
     rows = [np.concatenate([g.rows for g in groups])] if schedule.clustered else []
     stored = offsets.view(WORDS[schedule.slice]) if in_words(side) else offsets
     return (*arrays, _filled(stored), _starts(groups), order, *rows)
+
+
+def read_beyond(side: Pixels | Tokens) -> int:
+    """How many values behind the weights are read, since the rows of a panel are loaded as a vector for a tail."""
+    rows = side.schedule.rows
+    return row_lanes(rows) - rows if isinstance(side, Pixels) and tail(side.geometry.columns, side.schedule) else 0
 
 
 def _filled(array: Array) -> Array:

@@ -22,7 +22,7 @@ from sparsecomp.kernels.cost_dense import (
     winograd_cycles,
     winograd_tile_cycles,
 )
-from sparsecomp.kernels.geometry import Geometry, copies_lines, flatten, geometry, narrower
+from sparsecomp.kernels.geometry import Geometry, copies_lines, flatten, geometry, row_lanes, tail, widths
 from sparsecomp.kernels.problem import ConvProblem, LinearProblem, Problem
 from sparsecomp.kernels.schedule import (
     ChannelSchedule,
@@ -231,7 +231,7 @@ def _shape(problem: Problem, s: ColumnSchedule) -> _Shape:
     g = geometry(flat, s)
     pack = vectors * 1.0 if s.direct else len(g.row_shifts) * len(g.column_shifts) * _plane_cycles(flat, g, s.lanes)
     stores = vectors * 1.5 if g.pitch == flat.out_width else vectors * 3 + (span / g.pitch + s.span) * 8
-    aligned = s.expand or flat.taps == 1
+    aligned = s.expand or (flat.taps == 1 and not (s.direct and g.columns % s.lanes))
     split = 0.0 if aligned else s.lanes / 16 * (0.9 if g.pitch % s.lanes else 1 - 1 / flat.kernel[1])
     tiles = (problem.batch or 1) * problem.groups * _tiles(g.columns, True, s)
     return _Shape(
@@ -247,12 +247,17 @@ def _shape(problem: Problem, s: ColumnSchedule) -> _Shape:
 
 
 def _tiles(columns: int, known: bool, s: ColumnSchedule) -> float:
-    """Groups of column tiles; the last may be narrower, and what it takes falls with its width, but not to nothing."""
-    tiles, rest = divmod(columns, s.vectors * s.lanes)
+    """Groups of column tiles; the last may be narrower, and what it takes falls with its width, but not to nothing.
+
+    Of a tail each column takes as many products as the rows of a panel have vectors.
+    """
+    beyond = tail(columns, s)
+    full, rest = divmod(columns - beyond, s.vectors * s.lanes)
+    tiles = full + beyond * row_lanes(s.rows) / (s.lanes * s.rows * s.vectors)
     if rest == 0:
         return tiles / s.span
     left = -(-rest // s.lanes)
-    width = min((w for w in narrower(columns if known else None, s) if w >= left), default=s.vectors)
+    width = min(w for w, _ in widths(columns if known else None, s) if w >= left)
     return (tiles + 0.25 + 0.75 * width / s.vectors) / s.span
 
 

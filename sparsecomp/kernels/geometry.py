@@ -20,6 +20,7 @@ from sparsecomp.targets.base import Target
 
 MOST_TAPS = 49  # of a window; all of them are written out
 PAGE = 4096  # bytes, after which addresses have the same set of the L1 cache again
+MOST_IN_TAIL = 4  # columns, each of which takes a register; more fill a vector well enough
 
 
 @dataclass(frozen=True)
@@ -125,21 +126,53 @@ def copies_lines(problem: ConvProblem, planes: Geometry) -> bool:
 
 
 def allows_direct(problem: Problem, schedule: ColumnSchedule, target: Target) -> bool:
-    """Whether x can be multiplied where it is: 1x1, whole tiles, and few channels where they share cache sets."""
+    """Whether x can be multiplied where it is: 1x1, whole tiles or a short tail, few channels if they share cache sets.
+
+    The sums of a tail take registers, and are complete after one depth block.
+    """
     if not isinstance(problem, ConvProblem) or flatten(problem) is problem:
         return False
-    pixels = problem.height * problem.width
+    s, pixels = schedule, problem.height * problem.width
     between = between_sets(pixels)
-    stay = between < PAGE // 4 or schedule.depth * between <= target.l1_bytes // 2
-    return pixels % (schedule.vectors * schedule.lanes) == 0 and stay
+    if between >= PAGE // 4 and s.depth * between > target.l1_bytes // 2:
+        return False
+    if pixels % (s.vectors * s.lanes) == 0:
+        return True
+    columns, registers = pixels % s.lanes, panel_registers(s.rows, s.vectors)
+    whole = not s.sparse and s.depth == problem.in_channels // problem.groups and pixels > s.lanes > 1
+    return whole and columns <= MOST_IN_TAIL and registers + (columns + 1) * (columns > 0) < target.vector_registers
 
 
-def narrower(columns: int | None, schedule: ColumnSchedule) -> tuple[int, ...]:
-    """Vectors of column tiles at the end, where fewer columns are left: their number, or powers of two if unknown."""
+def tail(columns: int | None, schedule: ColumnSchedule) -> int:
+    """How many columns make the tail: those behind the last whole vector, where x is multiplied where it is."""
+    return columns % schedule.lanes if schedule.direct and columns is not None else 0
+
+
+def widths(columns: int | None, schedule: ColumnSchedule) -> tuple[tuple[int, int], ...]:
+    """As how many vectors a column tile is multiplied, and how many columns of a tail; the most vectors first.
+
+    The last tile has what is left; where the number of columns is not known, a power of two.
+    """
     if columns is None:
-        return tuple(1 << bit for bit in reversed(range((schedule.vectors - 1).bit_length())))
-    left = -(-(columns % (schedule.vectors * schedule.lanes)) // schedule.lanes)
-    return (left,) if 0 < left < schedule.vectors else ()
+        return ((schedule.vectors, 0), *((1 << bit, 0) for bit in reversed(range((schedule.vectors - 1).bit_length()))))
+    beyond = tail(columns, schedule)
+    left = -(-((columns - beyond) % (schedule.vectors * schedule.lanes)) // schedule.lanes)
+    whole, last = (schedule.vectors, 0), (left or schedule.vectors, beyond)
+    only = columns - beyond <= schedule.vectors * schedule.lanes
+    return (last,) if only or last == whole else (whole, last)
+
+
+def panel_registers(rows: int, vectors: int) -> int:
+    """Vector registers of the products of a panel: its sums, its operands and a weight.
+
+    Where it has a single vector, LLVM may load all weights of a column at once.
+    """
+    return rows * max(vectors, 2) + vectors + 1
+
+
+def row_lanes(rows: int) -> int:
+    """Lanes of a vector that holds the rows of a panel."""
+    return 1 << (rows - 1).bit_length()
 
 
 def suits_winograd(problem: ConvProblem) -> bool:

@@ -13,17 +13,21 @@ from sparsecomp.kernels.emit import (
     below,
     let,
     load,
+    local,
     prefetch,
     ramp,
+    shuffle,
     splat,
+    store,
+    transpose,
 )
 from sparsecomp.kernels.epilogue import at_once, is_long, rows_at_once
 from sparsecomp.kernels.finished import Piece, put_finished
-from sparsecomp.kernels.geometry import flatten, geometry, narrower
+from sparsecomp.kernels.geometry import MOST_IN_TAIL, flatten, geometry, row_lanes, tail, widths
 from sparsecomp.kernels.image_packing import pack
 from sparsecomp.kernels.image_tile import Tile
 from sparsecomp.kernels.problem import ConvProblem
-from sparsecomp.kernels.row_output import Row, RowOf, SliceRows
+from sparsecomp.kernels.row_output import Columns, Row, RowOf, SliceRows
 from sparsecomp.kernels.schedule import ColumnSchedule
 
 
@@ -43,6 +47,7 @@ class Pixels:
         self.unit = self.channel_size if schedule.direct else 1  # of an offset: those in x itself are long
         self.offsets = self.geometry.offsets
         self.step = self.channel_size if self.taps == 1 else self.geometry.step
+        self.whole = self.geometry.columns - tail(self.geometry.columns, schedule)  # columns of vectors
         self.packed_size = schedule.depth * self.channel_size + schedule.lanes
 
     def declare_input(self) -> None:
@@ -62,7 +67,7 @@ class Pixels:
     def tiles(self) -> Expr:
         """How many groups of column tiles there are, over all images and channel groups."""
         self._view_pixels_as_columns()
-        self.image_tiles = -(-self.geometry.columns // (self.tile * self.schedule.span))
+        self.image_tiles = -(-self.whole // (self.tile * self.schedule.span))
         images = self.batch if isinstance(self.batch, int) else let("images", tirx.Cast("int32", self.batch))
         return images * (self.groups * self.image_tiles)
 
@@ -97,14 +102,14 @@ class Pixels:
     def column_tiles(self) -> Expr:
         """How many column tiles of the group have a pixel."""
         tile = self.tile
-        return tirx.min(self.schedule.span, (self.geometry.columns - self.first + tile - 1) // tile)
+        return tirx.min(self.schedule.span, (self.whole - self.first + tile - 1) // tile)
 
-    def widths(self) -> tuple[int, ...]:
-        """As how many vectors a column tile is multiplied, the most first; pixels that do not exist are zeros."""
-        return (self.schedule.vectors, *narrower(self.geometry.columns, self.schedule))
+    def widths(self) -> tuple[tuple[int, int], ...]:
+        """As how many vectors a column tile is multiplied, and how many pixels of a tail; the most vectors first."""
+        return widths(self.geometry.columns, self.schedule)
 
     def vectors_left(self, column: Expr) -> Expr:
-        """How many vectors there are from the beginning of a column tile on."""
+        """How many vectors there are from the beginning of a column tile on; a tail counts as one."""
         lanes = self.schedule.lanes
         return (self.geometry.columns - self.first - column * self.tile + lanes - 1) // lanes
 
@@ -142,10 +147,10 @@ class Pixels:
             found += [(row * p.stride[0] + (bottom - up), column) for up in range(min(p.stride[0], p.kernel[0]))]
         return found
 
-    def expect_slice(self, rows: RowOf, tile: tuple[Expr, int]) -> None:
+    def expect_slice(self, rows: RowOf, tile: Columns) -> None:
         """Prefetch what `store_slice` is going to need: rows of an image are too far apart for the hardware to."""
         g = self.geometry
-        first = self.first + tile[0] * self.tile
+        first = self.first + tile.index * self.tile
         pixel = let("pixel", first - first // g.pitch * (g.pitch - self.problem.out_width))
 
         def place(row: Expr, at: int) -> tuple[Expr, ...]:
@@ -153,32 +158,55 @@ class Pixels:
 
         self._rows(rows, tile).expect(self.y, self.residual, place)
 
-    def store_slice(self, sums: Buffer, rows: RowOf, tile: tuple[Expr, int]) -> None:
+    def store_slice(self, sums: Buffer, rows: RowOf, tile: Columns) -> None:
         """Apply the epilogue to the sums of a slice, which are complete, and store them."""
-        slice_rows, first = self._rows(rows, tile), let("first_column", self.first + tile[0] * self.tile)
+        slice_rows, first = self._rows(rows, tile), let("first_column", self.first + tile.index * self.tile)
         epilogue = self.problem.epilogue
         if self.geometry.pitch == self.problem.out_width:
-            together = rows_at_once(epilogue, tile[1]) if is_long(epilogue) else 0
-            slice_rows.store(sums, together, lambda line, some: self._store_rows(line, some, first, tile[1]))
+            together = rows_at_once(epilogue, tile.vectors) if is_long(epilogue) else 0
+            slice_rows.store(sums, together, lambda line, some: self._store_rows(line, some, first, tile.vectors))
         else:
             size = slice_rows.size
             slice_rows.store(sums, at_once(epilogue), lambda line, some: self._store_parts(line, some, first, size))
 
-    def _rows(self, rows: RowOf, tile: tuple[Expr, int]) -> SliceRows:
+    def _rows(self, rows: RowOf, tile: Columns) -> SliceRows:
         s = self.schedule
-        return SliceRows(s.slice, s.rows, s.lanes, rows, self.group_rows, tile[1] * s.lanes)
+        return SliceRows(s.slice, s.rows, s.lanes, rows, self.group_rows, tile.vectors * s.lanes)
 
     def _store_rows(self, line: Buffer, rows: list[Row], first: Expr, vectors: int) -> None:
         """Columns are pixels: store the vectors of rows as they are."""
         lanes, columns = self.schedule.lanes, self.geometry.columns
         at = [let("at", first + v * lanes) for v in range(vectors)]
-        masks = [None if columns % lanes == 0 else below(column, columns, lanes) for column in at]
+        masks = [None if self.whole % lanes == 0 else below(column, columns, lanes) for column in at]
         self._finish(
             [
                 (load(line, None, lanes, row.start + v * lanes), row, at[v], masks[v])
                 for row, v in product(rows, range(vectors))
-            ]
+            ],
+            lanes,
         )
+
+    def store_tail(self, sums: Buffer, rows: RowOf, count: int) -> None:
+        """The same for the so many pixels of the tail, of each of which a vector has the sums of all rows."""
+        size, epilogue = row_lanes(self.schedule.rows), self.problem.epilogue
+        vectors = [load(sums, None, size, min(p, count - 1) * size) for p in range(MOST_IN_TAIL)]
+        line = local("line", size * MOST_IN_TAIL)
+        for start in range(0, size, MOST_IN_TAIL):
+            square = [shuffle([vector], list(range(start, start + MOST_IN_TAIL))) for vector in vectors]
+            for row, pixels in enumerate(transpose(square, MOST_IN_TAIL), start):
+                store(line, pixels, ramp(row * MOST_IN_TAIL, MOST_IN_TAIL))
+        slice_rows = SliceRows(1, self.schedule.rows, MOST_IN_TAIL, rows, self.group_rows, MOST_IN_TAIL)
+        together = at_once(epilogue) if is_long(epilogue) else 0
+        slice_rows.store(line, together, lambda line, some: self._store_tails(line, some, count))
+
+    def _store_tails(self, line: Buffer, rows: list[Row], count: int) -> None:
+        """By 4, 2 and 1 pixels."""
+        done = 0
+        while done < count:
+            size = 1 << (count - done).bit_length() - 1
+            at = self.whole + done
+            self._finish([(load(line, None, size, row.start + done), row, at, None) for row in rows], size)
+            done += size
 
     def _store_parts(self, line: Buffer, rows: list[Row], first: Expr, size: int) -> None:
         """Columns between image rows are not pixels: store what belongs to each image row."""
@@ -194,13 +222,13 @@ class Pixels:
                 column = let("column", tirx.min(left + chunk * lanes, tirx.max(right - lanes, left)))
                 sums = [line[ramp(row.start + column - first, lanes)] for row in rows]
                 mask = below(column, right, lanes)
-                self._finish([(value, row, column - gap, mask) for value, row in zip(sums, rows, strict=True)])
+                self._finish([(value, row, column - gap, mask) for value, row in zip(sums, rows, strict=True)], lanes)
 
-    def _finish(self, sums: list[tuple[Expr, Row, Expr, Expr | None]]) -> None:
-        """Vectors of sums, each of a row, from a pixel on, as far as the mask says."""
+    def _finish(self, sums: list[tuple[Expr, Row, Expr, Expr | None]], lanes: int) -> None:
+        """Vectors of so many sums, each of a row, from a pixel on, as far as the mask says."""
         pieces = []
         for value, row, pixel, mask in sums:
             channel = let("channel", self.group * self.group_rows + row.number)
-            bias = None if self.bias is None else splat(self.bias[channel], self.schedule.lanes)
+            bias = None if self.bias is None else splat(self.bias[channel], lanes)
             pieces.append(Piece(value, bias, (self.image, channel, pixel), mask, row.exists))
-        put_finished(pieces, self.y, self.residual, self.problem.epilogue, self.schedule.lanes)
+        put_finished(pieces, self.y, self.residual, self.problem.epilogue, lanes)

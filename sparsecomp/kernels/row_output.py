@@ -4,11 +4,27 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from itertools import product
+from typing import NamedTuple
 
 import tvm.tirx.script.builder.ir as T
 from tvm import tirx
 
 from sparsecomp.kernels.emit import CACHE_FLOATS, Buffer, Expr, guard, let, prefetch, ramp, scratch, store
+
+
+class Columns(NamedTuple):
+    """A column tile as it is multiplied.
+
+    Attributes:
+        index: which one of the group.
+        vectors: of it.
+        tail: columns behind them.
+    """
+
+    index: Expr
+    vectors: int
+    tail: int = 0
+
 
 RowOf = Callable[[int, Expr], Expr]
 """Which row of the output is row r of panel c of a slice."""

@@ -21,7 +21,8 @@ class ColumnSchedule:
             sparse matrix data format, 2014): more independent sums hide the latency of the FMA, and a loop serves C
             panels.
         clustered: rows with nonzeros in the same columns are in one panel, wherever they are in the weight.
-        direct: 1x1 convolution over whole tiles only: multiply x where it is, pack nothing.
+        direct: 1x1 convolution only: multiply x where it is, pack nothing. The few columns behind the last whole
+            vector, one of 49 pixels, are a tail: for each of them a vector holds rows, not columns.
         cuts: linear only: the rows of a thread are computed in so many runs, whose sums stay in the L2 cache between
             depth blocks; x is packed once for all of them.
         apart: one image only: workers have rows of their own, of all tiles, and not tiles. So each computes whole

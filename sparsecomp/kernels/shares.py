@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from itertools import pairwise
 
-from sparsecomp.kernels.geometry import flatten, geometry
+from sparsecomp.kernels.geometry import flatten, geometry, tail
 from sparsecomp.kernels.problem import ConvProblem, Problem
 from sparsecomp.kernels.schedule import ColumnSchedule
 
@@ -36,7 +36,7 @@ def divide(problem: Problem, schedule: ColumnSchedule) -> Shares:
     width, density = s.span * s.vectors, DENSITY if s.sparse else 1.0
     if isinstance(problem, ConvProblem):
         g = geometry(flatten(problem), s)
-        columns, copies = g.columns, (problem.batch or 0) * problem.groups
+        columns, copies = g.columns - tail(g.columns, s), (problem.batch or 0) * problem.groups
         if s.apart:
             return _divide_rows(problem.out_channels, s.rows, s.workers)
         packed = 0.0 if s.direct else COPYING * g.channel / (width * s.lanes)
@@ -56,7 +56,7 @@ def _divide_rows(rows: int, panel: int, workers: int) -> Shares:
     panels = -(-rows // panel)
     limits = tuple(panels * worker // workers for worker in range(workers + 1))
     longest = max((end * panel + min(end * panel, rows)) / 2 - begin * panel for begin, end in pairwise(limits))
-    return Shares(panels, limits, longest * workers / (panels * panel))
+    return Shares(panels, limits, 2 * longest * workers / (panels * panel + rows))
 
 
 @lru_cache(maxsize=4096)  # most schedules of a layer differ in what is not asked here

@@ -11,6 +11,7 @@ from sparsecomp.kernels.geometry import (
     flatten,
     geometry,
     may_divide,
+    panel_registers,
     suits_strips,
     suits_winograd,
     tile_vectors,
@@ -242,7 +243,7 @@ def _register_tiles(target: Target) -> Iterator[tuple[int, int, int]]:
     for rows in (*PANEL_ROWS, 5, 6, 7):
         for vectors in range(1, 13):
             for slice in SLICES if rows == 1 else (1,):
-                registers = rows * max(vectors, 2) + vectors + 1 + spare if rows > 1 else slice * (vectors + 1)
+                registers = panel_registers(rows, vectors) + spare if rows > 1 else slice * (vectors + 1)
                 fits = registers <= target.vector_registers and vectors * target.lanes <= 256
                 if fits and (slice == 1 or vectors * slice <= target.vector_registers // 2):
                     yield rows, vectors, slice

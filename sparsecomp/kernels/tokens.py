@@ -23,9 +23,9 @@ from sparsecomp.kernels.emit import (
 )
 from sparsecomp.kernels.epilogue import is_long, rows_at_once
 from sparsecomp.kernels.finished import Piece, put_finished
-from sparsecomp.kernels.geometry import narrower
+from sparsecomp.kernels.geometry import widths
 from sparsecomp.kernels.problem import LinearProblem
-from sparsecomp.kernels.row_output import Row, RowOf, SliceRows
+from sparsecomp.kernels.row_output import Columns, Row, RowOf, SliceRows
 from sparsecomp.kernels.schedule import ColumnSchedule
 
 MOST_EXPECTED = 8  # cache lines that one slice prefetches: layers of few rows spend their time on packing
@@ -94,9 +94,9 @@ class Tokens:
         """How many column tiles of the group have a token."""
         return tirx.min(self.schedule.span, (self.tokens - self.first + self.tile - 1) // self.tile)
 
-    def widths(self) -> tuple[int, ...]:
-        """As how many vectors a column tile is multiplied, the most first; see `narrower`."""
-        return (self.schedule.vectors, *narrower(self.problem.tokens, self.schedule))
+    def widths(self) -> tuple[tuple[int, int], ...]:
+        """As how many vectors a column tile is multiplied, and no tail; the most first."""
+        return widths(self.problem.tokens, self.schedule)
 
     def vectors_left(self, column: Expr) -> Expr:
         """How many vectors there are from the beginning of a column tile on."""
@@ -109,13 +109,13 @@ class Tokens:
 
     def _clear(self, packed: Buffer, features: Expr) -> None:
         """Zeros in the vectors that are multiplied and have no token: denormal numbers in them would take an age."""
-        lanes, widths = self.schedule.lanes, self.widths()
+        lanes = self.schedule.lanes
         if self.problem.tokens is not None:
             return  # the narrower width is that of the last tile
         used = let("used", self._vectors())
         rest = let("rest", used % self.schedule.vectors)
         wide = rest
-        for width in widths:
+        for width, _ in self.widths():
             wide = tirx.if_then_else(tirx.And(rest > 0, rest <= width), width, wide)
         with T.serial(used, used - rest + wide) as t, T.serial(0, features) as k:
             store(packed, splat(0.0, lanes), ramp(k * self.span + t * lanes, lanes))
@@ -164,25 +164,25 @@ class Tokens:
                 row, at = tirx.min(token + line // across, self.tokens - 1), feature + line % across * CACHE_FLOATS
                 prefetch(self.x, row, tirx.min(at, features - 1), level=2)
 
-    def expect_slice(self, rows: RowOf, tile: tuple[Expr, int]) -> None:
+    def expect_slice(self, rows: RowOf, tile: Columns) -> None:
         """Prefetch what `store_slice` is going to need."""
-        first = tile[0] * self.tile
+        first = tile.index * self.tile
         self._rows(rows, tile).expect(self.y, self.residual, lambda row, at: (self.index, row, first + at))
 
-    def store_slice(self, sums: Buffer, rows: RowOf, tile: tuple[Expr, int]) -> None:
+    def store_slice(self, sums: Buffer, rows: RowOf, tile: Columns) -> None:
         """Apply the epilogue to the sums of a slice, which are complete, and store them in the tile."""
-        together = rows_at_once(self.problem.epilogue, tile[1]) if is_long(self.problem.epilogue) else 0
+        together = rows_at_once(self.problem.epilogue, tile.vectors) if is_long(self.problem.epilogue) else 0
         self._rows(rows, tile).store(sums, together, lambda line, some: self._store_rows(line, some, tile))
 
-    def _rows(self, rows: RowOf, tile: tuple[Expr, int]) -> SliceRows:
+    def _rows(self, rows: RowOf, tile: Columns) -> SliceRows:
         s = self.schedule
-        return SliceRows(s.slice, s.rows, s.lanes, rows, self.group_rows, tile[1] * s.lanes)
+        return SliceRows(s.slice, s.rows, s.lanes, rows, self.group_rows, tile.vectors * s.lanes)
 
-    def _store_rows(self, line: Buffer, rows: list[Row], tile: tuple[Expr, int]) -> None:
+    def _store_rows(self, line: Buffer, rows: list[Row], tile: Columns) -> None:
         lanes, pieces = self.schedule.lanes, []
-        for row, v in product(rows, range(0, tile[1] * lanes, lanes)):
+        for row, v in product(rows, range(0, tile.vectors * lanes, lanes)):
             bias = None if self.bias is None else splat(self.bias[row.number], lanes)
-            place = (self.index, row.number, tile[0] * self.tile + v)
+            place = (self.index, row.number, tile.index * self.tile + v)
             pieces.append(Piece(load(line, None, lanes, row.start + v), bias, place, None, row.exists))
         self._put(pieces)
 

@@ -10,7 +10,7 @@ from torch import fx
 
 import sparsecomp.ops  # noqa: F401  registers torch.ops.sparsecomp
 from sparsecomp.errors import LoweringError
-from sparsecomp.kernels.apart import rows_apart
+from sparsecomp.kernels.apart import rows_apart, with_even_panels
 from sparsecomp.kernels.cost import WeightStats, predict
 from sparsecomp.kernels.problem import ConvProblem, Epilogue, LinearProblem, Problem
 from sparsecomp.kernels.schedule import Schedule, is_sparse
@@ -131,9 +131,11 @@ def _apart(
 ) -> Candidate | None:
     """The best way to compute it channel by channel, if the best way of all allows that and somebody gains by it."""
     best = ranked[0]
-    if not is_read_by_depthwise(node) or rows_apart(problem, best.schedule, target) is None:
+    same = rows_apart(problem, best.schedule, target)
+    if same is None or not is_read_by_depthwise(node):
         return None
-    known = [best] if best.measured is not None else ranked
+    even = (replace(best, schedule=s) for s in with_even_panels(problem, same, target))
+    known = [best] if best.measured is not None else [*ranked, *even]
     schedules = [(each, rows_apart(problem, each.schedule, target)) for each in known]
     found = [replace(each, schedule=s, predicted=predict(problem, stats, s, target)) for each, s in schedules if s]
     return min(found, key=lambda each: each.predicted)

@@ -33,6 +33,7 @@ PROBLEMS: list[Problem] = [
     ConvProblem(1, 3, 10, 9, 21, (3, 3), padding=(1, 1, 1, 1), epilogue=ALL),
     ConvProblem(1, 3, 10, 9, 38, (3, 3), (2, 2), (1, 1, 1, 1), epilogue=ALL),
     ConvProblem(1, 16, 32, 7, 7, (1, 1), epilogue=ALL),
+    ConvProblem(1, 9, 27, 14, 14, (1, 1), epilogue=ALL),
     LinearProblem(21, 48, 80, ALL),
     LinearProblem(1, 48, 80, ALL),
 ]
@@ -57,7 +58,7 @@ def kinds(problem: Problem, density: float) -> list[Schedule]:
     """The best guess of each kind of kernel."""
     first: dict[Any, Schedule] = {}
     for schedule in space(problem, density, host()):
-        how = (getattr(schedule, name, None) for name in ("sparse", "expand"))
+        how = (getattr(schedule, name, None) for name in ("sparse", "expand", "direct"))
         first.setdefault((type(schedule), *how), schedule)
     return list(first.values())
 

@@ -81,6 +81,19 @@ def test_no_tile_spills_its_sums(target: Target) -> None:
 
 
 @CPUS
+@pytest.mark.parametrize("size", [7, 14])
+def test_no_tail_spills_its_sums(target: Target, size: int) -> None:
+    """Nor do products take their weights from the vector that the columns of a tail are multiplied with."""
+    problem = ConvProblem(1, 48, 96, size, size, (1, 1))
+    found = [s for s in space(problem, 1.0, target) if isinstance(s, ColumnSchedule) and s.direct]
+    for schedule in {(s.rows, s.vectors): s for s in found}.values():
+        loop = product_loop(problem, schedule, target)
+        assert sum("vfmadd" in line for line in loop) >= schedule.rows * min(schedule.vectors, 3) + 1, schedule
+        assert not spills(loop), (schedule, spills(loop)[:3])
+        assert not any("vperm" in line for line in loop), schedule
+
+
+@CPUS
 def test_no_tile_of_the_dense_kernels_spills_its_sums(target: Target) -> None:
     for tile, (problem, schedule) in splat_tiles(target).items():
         loop = product_loop(problem, schedule, target)

@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from sparsecomp.kernels.cost import WeightStats, predict
-from sparsecomp.kernels.geometry import narrower
+from sparsecomp.kernels.geometry import allows_direct, widths
 from sparsecomp.kernels.problem import Activation, ConvProblem, Epilogue, LinearProblem, Problem
 from sparsecomp.kernels.row_panel import build, pack
 from sparsecomp.kernels.schedule import (
@@ -174,10 +174,10 @@ def test_what_is_multiplied_beyond_the_last_token_is_little(vectors: int) -> Non
     schedule = ColumnSchedule(1, vectors, 32, 1, True, False, 16, 2)
     for tokens in range(1, vectors * 16 + 1):
         needed = -(-tokens // 16)
-        exact = (vectors, *narrower(tokens, schedule))
+        exact = [count for count, _ in widths(tokens, schedule)]
         assert needed in exact
         assert all(n == needed for n in exact[1:])
-        powers = (vectors, *narrower(None, schedule))
+        powers = [count for count, _ in widths(None, schedule)]
         assert min(n for n in powers if n >= needed) < 2 * needed
 
 
@@ -192,6 +192,65 @@ def test_direct_multiplies_x_where_it_is(sparse: bool) -> None:
     problem = ConvProblem(2, 12, 10, 4, 3 * HOST.lanes, (1, 1), groups=2, epilogue=Epilogue(bias=True))
     rows = 1 if sparse else 4
     check(problem, ColumnSchedule(rows, 3, 4, 1, sparse, False, HOST.lanes, 2, direct=True), density=0.4)
+
+
+TAILS = [  # channels in and out, vectors and columns behind them, rows and vectors of a panel
+    (5, 20, 1, 1, 4, 1),
+    (9, 43, 3, 1, 8, 3),
+    (7, 29, 3, 4, 7, 1),
+    (6, 11, 4, 2, 5, 3),
+    (4, 22, 5, 3, 6, 2),
+    (3, 33, 2, 1, 11, 1),
+    (8, 16, 6, 0, 4, 4),
+]
+
+
+@pytest.mark.parametrize("epilogue", [Epilogue(True, True, "relu6"), Epilogue(True, True, "gelu", residual_last=True)])
+@pytest.mark.parametrize("workers", [1, 3])
+@pytest.mark.parametrize(("channels", "out", "whole", "beyond", "rows", "vectors"), TAILS)
+def test_columns_behind_the_last_whole_vector(
+    channels: int, out: int, whole: int, beyond: int, rows: int, vectors: int, workers: int, epilogue: Epilogue
+) -> None:
+    """Both halves of a batch, and rows that fill no panel."""
+    pixels = whole * HOST.lanes + beyond
+    problem = ConvProblem(2, channels, out, 1, pixels, (1, 1), epilogue=epilogue)
+    schedule = ColumnSchedule(rows, vectors, channels, 1, False, False, HOST.lanes, workers, direct=True)
+    assert widths(pixels, schedule)[-1] == ((whole - 1) % vectors + 1, beyond)
+    check(problem, schedule, density=1.0)
+
+
+@pytest.mark.parametrize("change", [{"groups": 3}, {"batch": 1, "groups": 1}, {"batch": None, "groups": 1}])
+def test_tails_of_groups_and_of_rows_apart(change: dict[str, Any]) -> None:
+    problem = replace(ConvProblem(2, 12, 39, 1, 3 * HOST.lanes + 1, (1, 1), epilogue=Epilogue(bias=True)), **change)
+    apart = problem.batch == 1
+    depth = 12 // problem.groups
+    schedule = ColumnSchedule(5, 2, depth, 1, False, False, HOST.lanes, 2, direct=True, apart=apart)
+    weight, inputs = operands(problem, 1.0, 0, 2)
+    got = compute(problem, schedule, HOST, weight, inputs)
+    assert relative_error(got, expect(problem, weight, inputs)) < TOLERANCE
+
+
+@pytest.mark.parametrize(
+    ("change", "direct"),
+    [
+        ({}, True),
+        ({"sparse": True}, False),
+        ({"depth": 24}, False),
+        ({"rows": 6}, False),
+        ({"height": 14}, False),
+        ({"height": 9, "width": 11, "rows": 4}, True),
+        ({"height": 7, "width": 11}, False),
+        ({"height": 1, "width": 5}, False),
+    ],
+    ids=str,
+)
+def test_which_tails_are_multiplied_where_they_are(change: dict[str, Any], direct: bool) -> None:
+    """Of few columns, whose sums fit the registers beside the others, and are complete after one block."""
+    sizes = {key: change[key] for key in ("height", "width") if key in change}
+    problem = replace(ConvProblem(1, 48, 30, 7, 7, (1, 1)), **sizes)
+    schedule = ColumnSchedule(5, 2, 48, 1, False, False, 8, 2)
+    changed = replace(schedule, **{key: value for key, value in change.items() if key not in sizes})
+    assert allows_direct(problem, changed, AVX2) == direct
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 import sparsecomp
-from sparsecomp.kernels.apart import piece, rows_apart
+from sparsecomp.kernels.apart import piece, rows_apart, with_even_panels
 from sparsecomp.kernels.problem import ConvProblem
 from sparsecomp.kernels.schedule import ColumnSchedule
 from sparsecomp.lower import chains
@@ -124,6 +124,18 @@ def test_only_dense_columns_of_one_image_may_be_apart() -> None:
         assert rows_apart(problem, replace(schedule, **change), target) is None  # type: ignore[arg-type]
     for change in ({"batch": 2}, {"batch": None}, {"kernel": (3, 3)}, {"groups": 2}, {"height": 4000}):
         assert rows_apart(replace(problem, **change), schedule, target) is None  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(("channels", "cores", "panels"), [(43, 2, {4}), (58, 2, {6}), (96, 3, {9, 12})])
+def test_even_panels_are_as_many_for_each_worker(channels: int, cores: int, panels: set[int]) -> None:
+    """43 channels are 4 x 11, not 6 x 8 of which one worker has 24 and the other 19."""
+    problem = ConvProblem(1, 6, channels, 7, 7, (1, 1))
+    schedule = ColumnSchedule(7, 1, 6, 1, False, False, 16, cores, direct=True)
+    target = replace(NATIVE, cores=cores, vector_bits=512, vector_registers=32)
+    found = list(with_even_panels(problem, schedule, target))
+    assert {-(-channels // each.rows) for each in found} == panels
+    assert all(each.rows > 7 and replace(each, rows=7) == schedule for each in found)
+    assert not list(with_even_panels(problem, schedule, replace(target, vector_registers=16)))
 
 
 def test_links_do_not_overlap(chained: list[str]) -> None:

@@ -3,9 +3,9 @@
 import tvm.tirx.script.builder.ir as T
 from tvm import tirx
 
-from sparsecomp.kernels.emit import Expr, argument, guard, load, ramp, scratch, splat, store, transpose
+from sparsecomp.kernels.emit import Expr, guard, load, ramp, scratch, splat, store, transpose
 from sparsecomp.kernels.epilogue import at_once
-from sparsecomp.kernels.finished import Piece, put_finished
+from sparsecomp.kernels.finished import Piece, output_arguments, put_finished
 from sparsecomp.kernels.problem import ConvProblem
 
 
@@ -22,9 +22,7 @@ class ChannelOutput:
         shape = (batch, problem.out_channels, problem.out_height, problem.out_width)
         flat = (batch, problem.out_channels, problem.out_height * problem.out_width)
         self.epilogue, self.lanes, self.channels = problem.epilogue, lanes, problem.out_channels
-        self.bias = argument("bias", (problem.out_channels,)) if problem.epilogue.bias else None
-        residual = argument("residual", shape) if problem.epilogue.residual else None
-        y = argument("y", shape)
+        self.bias, residual, y = output_arguments(problem.epilogue, problem.out_channels, shape)
         self.residual = None if residual is None else T.decl_buffer(flat, data=residual.data)
         self.y = T.decl_buffer(flat, data=y.data)
 

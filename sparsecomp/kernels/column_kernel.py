@@ -16,25 +16,22 @@ import tvm.tirx.script.builder.ir as T
 from tvm import tirx
 from tvm.script.ir_builder import IRBuilder
 
-from sparsecomp.kernels.column_weights import OFFSET_BITS, WORDS, in_words, offset_type, read_beyond, side_of
+from sparsecomp.kernels.column_products import Operands, Products
+from sparsecomp.kernels.column_weights import WORDS, in_words, offset_type, read_beyond, side_of
 from sparsecomp.kernels.emit import (
     Buffer,
     Expr,
     argument,
-    each_in_all_lanes,
     each_run,
     guard,
     let,
     load,
-    local,
-    prefetch,
     put,
     ramp,
     scratch,
     splat,
     store,
 )
-from sparsecomp.kernels.geometry import row_lanes
 from sparsecomp.kernels.pixels import Pixels
 from sparsecomp.kernels.problem import Problem
 from sparsecomp.kernels.row_output import Columns, RowOf
@@ -42,8 +39,6 @@ from sparsecomp.kernels.schedule import ColumnSchedule
 from sparsecomp.kernels.shares import DENSITY, divide
 from sparsecomp.kernels.tokens import Tokens
 
-AHEAD_FLOATS = 1024  # between a dense weight that is used and one that is prefetched
-MANY_FLOATS = 1 << 16  # so many weights may not be in the L2 cache any more; a prefetch costs as much as another load
 MANY_TILES = 16  # of a worker
 AHEAD = 2  # slices between that whose output is prefetched and that which is multiplied
 
@@ -118,6 +113,7 @@ class _Builder:
         dense = self.slices * schedule.rows * self.columns * groups + read_beyond(side)
         self.values = argument("values", (tirx.Var("weights", "int64") if schedule.sparse else dense,))
         self.bounds = argument("bounds", (groups * (self.parts + 1),), "int32")
+        self.offsets = None
         if schedule.sparse or side.step is None:
             dtype = WORDS[schedule.slice] if in_words(side) else offset_type(side)
             self.offsets = argument("offsets", (stored if schedule.sparse else self.depth,), dtype)
@@ -208,9 +204,9 @@ class _Builder:
         s = self.schedule
         index = let("index", (self.group * self.blocks + block) * self.slices + position)
         rows = self._rows_of_slice(block, position)
-        acc = local("acc", s.slice * s.rows * columns.vectors * s.lanes)
-        self._start(acc, block, rows, columns)
-        tails = self._tails(columns.tail)
+        products = Products(self._operands(), columns)
+        self._start(products.sums, block, rows, columns)
+        products.clear_tails()
         count = channels * self.side.taps
         if s.sparse:
             begin, end = let("begin_entry", self.starts[index]), let("end_entry", self.starts[index + 1])
@@ -218,22 +214,13 @@ class _Builder:
             begin = self.slices * (self.group * self.columns + block * self.depth) + position * count
             begin, end = let("begin_entry", begin), count
         with T.serial(begin, end) if s.sparse else T.serial(0, end) as j:
-            self._entry((acc, tails), j, j if s.sparse else begin + j, columns)
-        self._end(acc, block, rows, columns)
+            products.add(j, j if s.sparse else begin + j)
+        self._end(products.sums, block, rows, columns)
         if isinstance(self.side, Pixels) and columns.tail:
-            self.side.store_tail(tails, rows, columns.tail)
+            self.side.store_tail(products.tails, rows, columns.tail)
 
-    def _entry(self, sums: tuple[Buffer, Buffer | None], operand: Expr, entry: Expr, columns: Columns) -> None:
-        """Add what the entry of each panel contributes."""
-        s, (acc, tails), width = self.schedule, sums, columns.vectors
-        if not s.sparse and self.values.shape[0] > MANY_FLOATS:
-            prefetch(self.values, entry * s.rows + AHEAD_FLOATS, level=2)
-        offsets, weights = self._offsets_of(operand), self._weights_of(entry)
-        starts = [self.base + offset + columns.index * self.tile for offset in offsets]
-        for c, start in enumerate(starts):
-            self._multiply(acc, c * s.rows * width, weights[c], self._operand(start, width))
-        if tails is not None:
-            self._multiply_tail(tails, columns.tail, entry * s.rows, let("behind", starts[0] + width * s.lanes))
+    def _operands(self) -> Operands:
+        return Operands(self.schedule, self.side, self.values, self.offsets, self.packed, self.base)
 
     def _rows_of_slice(self, block: Expr, position: Expr) -> RowOf:
         s = self.schedule
@@ -248,64 +235,6 @@ class _Builder:
             return lambda c, r: starts[c] + r
         first = self.group * (self.slices * s.slice * s.rows)
         return lambda c, r: self.rows[first + starts[c] + r]
-
-    def _offsets_of(self, j: Expr) -> list[Expr]:
-        """Where the operand of entry j of each panel of the slice begins, counted from the base."""
-        s = self.schedule
-        if not s.sparse and self.side.step is not None:
-            return [j * self.side.step]
-        if in_words(self.side):
-            word, mask = let("offsets", self.offsets[j]), tirx.const((1 << OFFSET_BITS) - 1, WORDS[s.slice])
-            found = [word >> (OFFSET_BITS * c) & mask for c in range(s.slice)]
-        else:
-            found = [self.offsets[j * s.slice + c] for c in range(s.slice)]
-        offsets = [tirx.Cast("int32", offset) for offset in found]
-        return [offset * self.side.unit for offset in offsets] if self.side.unit > 1 else offsets
-
-    def _weights_of(self, j: Expr) -> list[list[Expr]]:
-        """The R weights of entry j of each panel of the slice, each in all lanes of a vector.
-
-        Those of a slice are loaded at once: what bounds single rows is how many loads a core can do.
-        """
-        s = self.schedule
-        first = j * s.slice * s.rows
-        if s.rows > 1 or s.slice not in WORDS or s.lanes < s.slice:
-            at = [[first + c * s.rows + r for r in range(s.rows)] for c in range(s.slice)]
-            return [[let("weight", splat(self.values[i], s.lanes)) for i in panel] for panel in at]
-        return [[weight] for weight in each_in_all_lanes(load(self.values, None, s.slice, first), s.slice, s.lanes)]
-
-    def _operand(self, at: Expr, width: int) -> list[Expr]:
-        """So many vectors of the packed tile."""
-        lanes, at = self.schedule.lanes, let("offset", at)
-        x = [load(self.packed, None, lanes, at + v * lanes) for v in range(width)]
-        return [let("x", vector) for vector in x] if self.schedule.rows > 1 else x
-
-    def _multiply(self, acc: Buffer, first: int, weights: list[Expr], x: list[Expr]) -> None:
-        """Add one column to a panel of the slice: each vector of its operand times each of the R weights."""
-        lanes = self.schedule.lanes
-        for r, weight in enumerate(weights):
-            for v, vector in enumerate(x):
-                i = ramp((first + r * len(x) + v) * lanes, lanes)
-                store(acc, acc[i] + weight * vector, i)
-
-    def _tails(self, count: int) -> Buffer | None:
-        """Zeros for the sums of a tail: of each of its columns all rows of a panel, which are the lanes of a vector."""
-        size = row_lanes(self.schedule.rows)
-        sums = local("tails", count * size) if count else None
-        for column in range(count):
-            store(sums, splat(0.0, size), ramp(column * size, size))
-        return sums
-
-    def _multiply_tail(self, sums: Buffer, count: int, weights: Expr, at: Expr) -> None:
-        """Add one column of weights to the sums of a tail.
-
-        After the other products: LLVM would take their weights from this vector, with a shuffle each.
-        """
-        size = row_lanes(self.schedule.rows)
-        weight = let("weights", load(self.values, None, size, weights))
-        for column in range(count):
-            lanes = ramp(column * size, size)
-            store(sums, sums[lanes] + weight * splat(self.packed[at + column], size), lanes)
 
     def _start(self, acc: Buffer, block: Expr, rows: RowOf, columns: Columns) -> None:
         """Begin at zero in the first depth block, else with the sums so far."""

@@ -58,6 +58,11 @@ def rows_at_once(epilogue: Epilogue, vectors: int) -> int:
     return max(1, at_once(epilogue) // vectors)
 
 
+def rows_in_loop(epilogue: Epilogue, vectors: int) -> int:
+    """How many rows of so many vectors a loop finishes in each step; 0 is no loop: each from its registers."""
+    return rows_at_once(epilogue, vectors) if is_long(epilogue) else 0
+
+
 def finish(sums: Sequence[Sums], epilogue: Epilogue, lanes: int) -> list[Expr]:
     """Apply an epilogue to vectors, as many at once as there are, in powers of two that the hardware can divide."""
     found: list[Expr] = []

@@ -33,6 +33,7 @@ from sparsecomp.kernels.emit import (
     store,
 )
 from sparsecomp.kernels.epilogue import Sums, finish, is_long, rows_at_once
+from sparsecomp.kernels.finished import output_arguments
 from sparsecomp.kernels.problem import LinearProblem
 from sparsecomp.kernels.schedule import FeatureSchedule
 
@@ -91,9 +92,7 @@ class _Builder:
         self.rows = tirx.Var("tokens", "int64") if p.tokens is None else p.tokens
         self.x = argument("x", (self.rows, p.in_features))
         self.values = argument("values", (self.panels * p.in_features * self.panel,))
-        self.bias = argument("bias", (p.out_features,)) if p.epilogue.bias else None
-        self.residual = argument("residual", (self.rows, p.out_features)) if p.epilogue.residual else None
-        self.y = argument("y", (self.rows, p.out_features))
+        self.bias, self.residual, self.y = output_arguments(p.epilogue, p.out_features, (self.rows, p.out_features))
 
     def _tile(self, panel: Expr, block: Expr, tile: Expr) -> None:
         """One panel for one tile of tokens; the last tile may have fewer."""

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 
-from sparsecomp.kernels.emit import Buffer, Expr, guard, load, put
+from sparsecomp.kernels.emit import Buffer, Expr, argument, guard, load, put
 from sparsecomp.kernels.epilogue import Sums, finish
 from sparsecomp.kernels.problem import Epilogue
 
@@ -26,6 +26,15 @@ class Piece:
     index: tuple[Expr, ...]
     mask: Expr | None = None
     exists: Expr | None = None
+
+
+def output_arguments(
+    epilogue: Epilogue, channels: int, shape: Sequence[Expr]
+) -> tuple[Buffer | None, Buffer | None, Buffer]:
+    """Bias and residual, where the epilogue has them, and y: the next parameters of a kernel."""
+    bias = argument("bias", (channels,)) if epilogue.bias else None
+    residual = argument("residual", shape) if epilogue.residual else None
+    return bias, residual, argument("y", shape)
 
 
 def put_finished(pieces: Sequence[Piece], y: Buffer, residual: Buffer | None, epilogue: Epilogue, lanes: int) -> None:

@@ -21,8 +21,8 @@ from sparsecomp.kernels.emit import (
     store,
     transpose,
 )
-from sparsecomp.kernels.epilogue import at_once, is_long, rows_at_once
-from sparsecomp.kernels.finished import Piece, put_finished
+from sparsecomp.kernels.epilogue import at_once, rows_in_loop
+from sparsecomp.kernels.finished import Piece, output_arguments, put_finished
 from sparsecomp.kernels.geometry import MOST_IN_TAIL, flatten, geometry, row_lanes, tail, widths
 from sparsecomp.kernels.image_packing import pack
 from sparsecomp.kernels.image_tile import Tile
@@ -60,9 +60,7 @@ class Pixels:
         """Add the parameters bias, residual and y."""
         p = self.declared
         shape = (self.batch, p.out_channels, p.out_height, p.out_width)
-        self.bias = argument("bias", (p.out_channels,)) if p.epilogue.bias else None
-        self.residual = argument("residual", shape) if p.epilogue.residual else None
-        self.y = argument("y", shape)
+        self.bias, self.residual, self.y = output_arguments(p.epilogue, p.out_channels, shape)
 
     def tiles(self) -> Expr:
         """How many groups of column tiles there are, over all images and channel groups."""
@@ -163,7 +161,7 @@ class Pixels:
         slice_rows, first = self._rows(rows, tile), let("first_column", self.first + tile.index * self.tile)
         epilogue = self.problem.epilogue
         if self.geometry.pitch == self.problem.out_width:
-            together = rows_at_once(epilogue, tile.vectors) if is_long(epilogue) else 0
+            together = rows_in_loop(epilogue, tile.vectors)
             slice_rows.store(sums, together, lambda line, some: self._store_rows(line, some, first, tile.vectors))
         else:
             size = slice_rows.size
@@ -188,7 +186,7 @@ class Pixels:
 
     def store_tail(self, sums: Buffer, rows: RowOf, count: int) -> None:
         """The same for the so many pixels of the tail, of each of which a vector has the sums of all rows."""
-        size, epilogue = row_lanes(self.schedule.rows), self.problem.epilogue
+        size = row_lanes(self.schedule.rows)
         vectors = [load(sums, None, size, min(p, count - 1) * size) for p in range(MOST_IN_TAIL)]
         line = local("line", size * MOST_IN_TAIL)
         for start in range(0, size, MOST_IN_TAIL):
@@ -196,7 +194,7 @@ class Pixels:
             for row, pixels in enumerate(transpose(square, MOST_IN_TAIL), start):
                 store(line, pixels, ramp(row * MOST_IN_TAIL, MOST_IN_TAIL))
         slice_rows = SliceRows(1, self.schedule.rows, MOST_IN_TAIL, rows, self.group_rows, MOST_IN_TAIL)
-        together = at_once(epilogue) if is_long(epilogue) else 0
+        together = rows_in_loop(self.problem.epilogue, 1)
         slice_rows.store(line, together, lambda line, some: self._store_tails(line, some, count))
 
     def _store_tails(self, line: Buffer, rows: list[Row], count: int) -> None:

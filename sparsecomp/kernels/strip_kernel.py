@@ -35,8 +35,8 @@ from sparsecomp.kernels.emit import (
     splat,
     store,
 )
-from sparsecomp.kernels.epilogue import is_long, rows_at_once
-from sparsecomp.kernels.finished import Piece, put_finished
+from sparsecomp.kernels.epilogue import rows_in_loop
+from sparsecomp.kernels.finished import Piece, output_arguments, put_finished
 from sparsecomp.kernels.problem import ConvProblem
 from sparsecomp.kernels.row_output import Row, SliceRows
 from sparsecomp.kernels.schedule import StripSchedule
@@ -87,9 +87,7 @@ class _Builder:
         shape = (self.batch, p.out_channels, p.out_height, p.out_width)
         self.input.x = argument("x", (self.batch, p.in_channels, p.height, p.width))
         self.values = argument("values", (rows * p.in_channels * p.taps,))
-        self.bias = argument("bias", (p.out_channels,)) if p.epilogue.bias else None
-        self.residual = argument("residual", shape) if p.epilogue.residual else None
-        self.y = argument("y", shape)
+        self.bias, self.residual, self.y = output_arguments(p.epilogue, p.out_channels, shape)
 
     def _row(self, image: Expr, row: Expr, panel: Expr) -> None:
         """A row of the channels of a panel."""
@@ -112,7 +110,7 @@ class _Builder:
             with T.serial(first, tirx.min(p.kernel[0], p.height - top)) as down:
                 values = ((panel * p.in_channels + channel) * p.kernel[0] + down) * (p.kernel[1] * s.rows)
                 self._multiply(sums, values, top + down, left, like * p.stride[1] - p.padding[2])
-        together = rows_at_once(p.epilogue, s.vectors) if is_long(p.epilogue) else 0
+        together = rows_in_loop(p.epilogue, s.vectors)
         rows.store(sums, together, lambda sums, some: self._finish(sums, some, (image, row, column)))
 
     def _expect_input(self, panel: Expr, channel: Expr, row: Expr, column: Expr) -> None:

@@ -21,8 +21,8 @@ from sparsecomp.kernels.emit import (
     store,
     transpose,
 )
-from sparsecomp.kernels.epilogue import is_long, rows_at_once
-from sparsecomp.kernels.finished import Piece, put_finished
+from sparsecomp.kernels.epilogue import rows_at_once, rows_in_loop
+from sparsecomp.kernels.finished import Piece, output_arguments, put_finished
 from sparsecomp.kernels.geometry import widths
 from sparsecomp.kernels.problem import LinearProblem
 from sparsecomp.kernels.row_output import Columns, Row, RowOf, SliceRows
@@ -62,9 +62,7 @@ class Tokens:
         """Add the parameters bias, residual and y."""
         p = self.problem
         shape = self._shape(p.out_features, p.y_tile)
-        self.bias = argument("bias", (p.out_features,)) if p.epilogue.bias else None
-        self.residual = argument("residual", shape) if p.epilogue.residual else None
-        self.y = argument("y", shape)
+        self.bias, self.residual, self.y = output_arguments(p.epilogue, p.out_features, shape)
 
     def _shape(self, features: int, tile: int) -> tuple[Expr, ...]:
         return ((self.rows + tile - 1) // tile, features, tile) if tile else (self.rows, features)
@@ -171,7 +169,7 @@ class Tokens:
 
     def store_slice(self, sums: Buffer, rows: RowOf, tile: Columns) -> None:
         """Apply the epilogue to the sums of a slice, which are complete, and store them in the tile."""
-        together = rows_at_once(self.problem.epilogue, tile.vectors) if is_long(self.problem.epilogue) else 0
+        together = rows_in_loop(self.problem.epilogue, tile.vectors)
         self._rows(rows, tile).store(sums, together, lambda line, some: self._store_rows(line, some, tile))
 
     def _rows(self, rows: RowOf, tile: Columns) -> SliceRows:

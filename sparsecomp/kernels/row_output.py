@@ -17,8 +17,8 @@ class Columns(NamedTuple):
 
     Attributes:
         index: which one of the group.
-        vectors: of it.
-        tail: columns behind them.
+        vectors: how many it has.
+        tail: how many columns are behind them, see ``column_kernel``.
     """
 
     index: Expr

@@ -46,8 +46,8 @@ def _pays(problem: ConvProblem, schedule: ColumnSchedule, target: Target) -> boo
     plane = 4 * problem.out_height * problem.out_width
     rows = schedule.rows * piece(problem.out_channels, schedule.rows, plane, target)
     stays = 4 * problem.in_channels * problem.height * problem.width <= target.l2_bytes // 2
-    packing = 0.0 if schedule.direct else PACKING / max(rows, 1)
-    return stays and rows > 0 and problem.in_channels * (SLOWER + packing) < GAIN
+    packing = 0.0 if schedule.direct else PACKING
+    return stays and rows > 0 and problem.in_channels * (SLOWER + packing / rows) < GAIN
 
 
 def piece(channels: int, each: int, plane: int, target: Target) -> int:

@@ -25,6 +25,7 @@ from sparsecomp.kernels.emit import (
     Expr,
     argument,
     below,
+    clear,
     each_run,
     let,
     load,
@@ -201,8 +202,7 @@ class _Builder:
     def _start(self, acc: Buffer, block: Expr, at: Expr, pixels: int) -> None:
         """Begin at zero in the first depth block, else with the sums so far."""
         lanes = self.schedule.lanes
-        for i in range(0, pixels * self.panel, lanes):
-            store(acc, splat(0.0, lanes), ramp(i, lanes))
+        clear(acc, pixels * self.panel, lanes)
         if self.blocks > 1:
             with T.If(block > 0), T.Then():
                 for i in range(0, pixels * self.panel, lanes):

@@ -22,6 +22,7 @@ from sparsecomp.kernels.emit import (
     Buffer,
     Expr,
     argument,
+    clear,
     each_run,
     guard,
     let,
@@ -29,7 +30,6 @@ from sparsecomp.kernels.emit import (
     put,
     ramp,
     scratch,
-    splat,
     store,
 )
 from sparsecomp.kernels.pixels import Pixels
@@ -220,7 +220,7 @@ class _Builder:
             self.side.store_tail(products.tails, rows, columns.tail)
 
     def _operands(self) -> Operands:
-        return Operands(self.schedule, self.side, self.values, self.offsets, self.packed, self.base)
+        return Operands(self.side, self.values, self.offsets, self.packed, self.base)
 
     def _rows_of_slice(self, block: Expr, position: Expr) -> RowOf:
         s = self.schedule
@@ -269,8 +269,7 @@ class _Builder:
 
     def _zero(self, acc: Buffer, width: int) -> None:
         s = self.schedule
-        for i in range(s.slice * s.rows * width):
-            store(acc, splat(0.0, s.lanes), ramp(i * s.lanes, s.lanes))
+        clear(acc, s.slice * s.rows * width * s.lanes, s.lanes)
 
     def _vectors(self, rows: RowOf, columns: Columns) -> list[tuple[int, Expr]]:
         """For each vector of a slice's sums, its index there and in the array of sums of the tile."""

@@ -8,6 +8,7 @@ from sparsecomp.kernels.column_weights import OFFSET_BITS, WORDS, in_words
 from sparsecomp.kernels.emit import (
     Buffer,
     Expr,
+    clear,
     each_in_all_lanes,
     let,
     load,
@@ -20,7 +21,6 @@ from sparsecomp.kernels.emit import (
 from sparsecomp.kernels.geometry import row_lanes
 from sparsecomp.kernels.pixels import Pixels
 from sparsecomp.kernels.row_output import Columns
-from sparsecomp.kernels.schedule import ColumnSchedule
 from sparsecomp.kernels.tokens import Tokens
 
 AHEAD_FLOATS = 1024  # between a dense weight that is used and one that is prefetched
@@ -32,14 +32,12 @@ class Operands:
     """What is multiplied.
 
     Attributes:
-        schedule: how.
-        side: how the packed tile is laid out.
+        side: how the packed tile is laid out, and by which schedule.
         values, offsets: the weights, and where their operands begin; None where these are evenly spaced.
         packed: the tile, or x itself.
         base: where the channels of the depth block begin in it.
     """
 
-    schedule: ColumnSchedule
     side: Pixels | Tokens
     values: Buffer
     offsets: Buffer | None
@@ -56,15 +54,14 @@ class Products:
     """
 
     def __init__(self, operands: Operands, columns: Columns) -> None:
-        s, self.operands, self.columns = operands.schedule, operands, columns
+        s, self.operands, self.columns = operands.side.schedule, operands, columns
         self.schedule, self.tail_lanes = s, row_lanes(s.rows)
         self.sums = local("acc", s.slice * s.rows * columns.vectors * s.lanes)
         self.tails = local("tails", columns.tail * self.tail_lanes) if columns.tail else None
 
     def clear_tails(self) -> None:
         """Begin at zero: there is a single depth block."""
-        for column in range(self.columns.tail):
-            store(self.tails, splat(0.0, self.tail_lanes), ramp(column * self.tail_lanes, self.tail_lanes))
+        clear(self.tails, self.columns.tail * self.tail_lanes, self.tail_lanes)
 
     def add(self, operand: Expr, entry: Expr) -> None:
         """Add what an entry of each panel contributes."""

@@ -4,7 +4,7 @@ import numpy as np
 import numpy.typing as npt
 
 from sparsecomp.formats.panels import PackedPanels, Panels
-from sparsecomp.kernels.geometry import row_lanes, tail
+from sparsecomp.kernels.geometry import row_lanes
 from sparsecomp.kernels.pixels import Pixels
 from sparsecomp.kernels.problem import ConvProblem, Problem
 from sparsecomp.kernels.schedule import ColumnSchedule
@@ -38,7 +38,7 @@ def pack(weight: Array, problem: Problem, schedule: ColumnSchedule) -> tuple[Arr
 def read_beyond(side: Pixels | Tokens) -> int:
     """How many values behind the weights are read, since the rows of a panel are loaded as a vector for a tail."""
     rows = side.schedule.rows
-    return row_lanes(rows) - rows if isinstance(side, Pixels) and tail(side.geometry.columns, side.schedule) else 0
+    return row_lanes(rows) - rows if side.tail else 0
 
 
 def _filled(array: Array) -> Array:

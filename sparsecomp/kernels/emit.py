@@ -162,6 +162,21 @@ def put(buffer: Buffer, value: Expr, mask: Expr | None, lanes: int, *index: Expr
             T.evaluate(T.masked_store(buffer, value, *at, mask))
 
 
+def clear(buffer: Buffer, size: int, lanes: int) -> None:
+    """Write zeros to so many values from the first on, a vector at a time."""
+    for i in range(0, size, lanes):
+        store(buffer, splat(0.0, lanes), ramp(i, lanes))
+
+
+def in_powers(count: int) -> Iterator[tuple[int, int]]:
+    """Where pieces of a power of two begin, and their sizes, that make up a count; the largest first."""
+    first = 0
+    while first < count:
+        size = 1 << (count - first).bit_length() - 1
+        yield first, size
+        first += size
+
+
 def load_first(buffer: Buffer, count: int, lanes: int, *index: Expr) -> Expr:
     """The vector at this index, of which so many lanes are there, and 0 in the others."""
     return load(buffer, None if count >= lanes else below(0, count, lanes), lanes, *index)
@@ -172,12 +187,10 @@ def put_first(buffer: Buffer, value: Expr, count: int, lanes: int, *index: Expr)
     if count >= lanes:
         put(buffer, value, None, lanes, *index)
         return
-    value, first = let("value", value), 0
-    while first < count:
-        size = 1 << (count - first).bit_length() - 1
+    value = let("value", value)
+    for first, size in in_powers(count):
         piece = shuffle([value], list(range(first, first + size)))
         put(buffer, piece, None, size, *index[:-1], index[-1] + first)
-        first += size
 
 
 def prefetch(buffer: Buffer, *index: Expr, write: bool = False, level: int = 1) -> None:

@@ -18,6 +18,7 @@ from sparsecomp.kernels.emit import (
     CACHE_FLOATS,
     Expr,
     argument,
+    clear,
     each_run,
     guard,
     let,
@@ -158,8 +159,7 @@ class _Builder:
                 self._known(panel, lambda features: self._resume(acc, panel, features, token, tokens))
 
     def _zero(self, acc: Expr, tokens: int) -> None:
-        for i in range(0, tokens * self.panel, self.schedule.lanes):
-            store(acc, splat(0.0, self.schedule.lanes), ramp(i, self.schedule.lanes))
+        clear(acc, tokens * self.panel, self.schedule.lanes)
 
     def _resume(self, acc: Expr, panel: Expr, features: int, token: Expr, tokens: int) -> None:
         lanes = self.schedule.lanes

@@ -138,9 +138,11 @@ def allows_direct(problem: Problem, schedule: ColumnSchedule, target: Target) ->
         return False
     if pixels % (s.vectors * s.lanes) == 0:
         return True
-    columns, registers = pixels % s.lanes, panel_registers(s.rows, s.vectors)
-    whole = not s.sparse and s.depth == problem.in_channels // problem.groups and pixels > s.lanes > 1
-    return whole and columns <= MOST_IN_TAIL and registers + (columns + 1) * (columns > 0) < target.vector_registers
+    if s.sparse or s.depth != problem.in_channels // problem.groups or not pixels > s.lanes > 1:
+        return False
+    columns = pixels % s.lanes
+    registers = panel_registers(s.rows, s.vectors) + (columns + 1 if columns else 0)
+    return columns <= MOST_IN_TAIL and registers < target.vector_registers
 
 
 def tail(columns: int | None, schedule: ColumnSchedule) -> int:

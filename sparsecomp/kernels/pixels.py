@@ -11,6 +11,7 @@ from sparsecomp.kernels.emit import (
     Expr,
     argument,
     below,
+    in_powers,
     let,
     load,
     local,
@@ -47,7 +48,8 @@ class Pixels:
         self.unit = self.channel_size if schedule.direct else 1  # of an offset: those in x itself are long
         self.offsets = self.geometry.offsets
         self.step = self.channel_size if self.taps == 1 else self.geometry.step
-        self.whole = self.geometry.columns - tail(self.geometry.columns, schedule)  # columns of vectors
+        self.tail = tail(self.geometry.columns, schedule)
+        self.whole = self.geometry.columns - self.tail  # columns of vectors
         self.packed_size = schedule.depth * self.channel_size + schedule.lanes
 
     def declare_input(self) -> None:
@@ -199,12 +201,9 @@ class Pixels:
 
     def _store_tails(self, line: Buffer, rows: list[Row], count: int) -> None:
         """By 4, 2 and 1 pixels."""
-        done = 0
-        while done < count:
-            size = 1 << (count - done).bit_length() - 1
-            at = self.whole + done
-            self._finish([(load(line, None, size, row.start + done), row, at, None) for row in rows], size)
-            done += size
+        for first, size in in_powers(count):
+            at = self.whole + first
+            self._finish([(load(line, None, size, row.start + first), row, at, None) for row in rows], size)
 
     def _store_parts(self, line: Buffer, rows: list[Row], first: Expr, size: int) -> None:
         """Columns between image rows are not pixels: store what belongs to each image row."""

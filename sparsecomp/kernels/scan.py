@@ -15,7 +15,7 @@ import tvm.tirx.script.builder.ir as T
 from tvm import tirx
 from tvm.script.ir_builder import IRBuilder
 
-from sparsecomp.kernels.emit import Expr, argument, below, let, load, local, put, ramp, scratch, splat, store
+from sparsecomp.kernels.emit import Expr, argument, below, clear, let, load, local, put, ramp, scratch, splat, store
 from sparsecomp.kernels.epilogue import sigmoid, tanh
 from sparsecomp.targets.base import Target
 
@@ -221,8 +221,7 @@ class _Task:
                 finish(_Place(self, row, vector, unit, old, new, time))
 
     def _clear(self, sums: Expr) -> None:
-        for i in range(0, self.rows * self.spec.gates * self.units, self.lanes):
-            store(sums, splat(0.0, self.lanes), ramp(i, self.lanes))
+        clear(sums, self.rows * self.spec.gates * self.units, self.lanes)
 
     def _products(self, sums: Expr, old: Expr, unit: Expr) -> None:
         hidden, gates, block = self.spec.hidden, self.spec.gates, self.kernel.block

@@ -26,6 +26,7 @@ from sparsecomp.kernels.emit import (
     Buffer,
     Expr,
     argument,
+    clear,
     each_run,
     let,
     load,
@@ -98,8 +99,7 @@ class _Builder:
         """Of one row, from one column on; ``like`` is a column whose strip has the same lanes outside."""
         p, s, (image, row) = self.problem, self.schedule, line
         sums = local("sums", s.rows * self.strip)
-        for i in range(0, s.rows * self.strip, s.lanes):
-            store(sums, splat(0.0, s.lanes), ramp(i, s.lanes))
+        clear(sums, s.rows * self.strip, s.lanes)
         rows = SliceRows(1, s.rows, s.lanes, lambda _, r: panel * s.rows + r, p.out_channels, self.strip)
         rows.expect(self.y, self.residual, lambda channel, i: (image, channel, row, column + i))
         top, left = (row * p.stride[0] - p.padding[0], column * p.stride[1] - p.padding[2])

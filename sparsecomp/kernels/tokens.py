@@ -41,6 +41,7 @@ class Tokens:
         assert {problem.x_tile, problem.y_tile} <= {0, self.span}, "tiles that are handed on are those of the schedule"
         self.direct, self.by_rows = problem.x_tile > 0, problem.y_tile > 0
         self.line = max(schedule.lanes, CACHE_FLOATS if schedule.lanes > 1 else 1)
+        self.tail = 0
         self.groups = 1
         self.group_rows = problem.out_features
         self.group_channels = problem.in_features
